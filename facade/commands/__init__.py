@@ -1,0 +1,1 @@
+"""The subcommands of `triton-facade`, one file each."""
