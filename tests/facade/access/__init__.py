@@ -1,0 +1,1 @@
+"""Tests of who may call, from where, and how much."""
