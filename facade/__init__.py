@@ -1,1 +1,18 @@
-"""The façade: who may call a model, how often and how fast, and what an answer is worth keeping."""
+"""
+The façade: who may call a model, how often and how fast, and what an answer is worth keeping.
+
+# Layout, in the order a reader needs it
+
+- `errors`: every way in which a request can fail.
+- `app`: the composition root; `settings` are read here and nowhere else.
+- `middleware`: what every request meets first, outermost first.
+- `routes`: one file a surface; `schemas` are their wire models, `problems` their error bodies.
+- `access`: keys, networks, quotas.
+- `inference`: the use cases: catalogue, batcher, one file a task.
+- `cache`: two tiers, per item.
+- `triton`: the only place that speaks gRPC.
+- `telemetry`: metrics and logs; `context`: what is known of one request.
+- `commands`: the subcommands of ``triton-facade``.
+"""
+
+__version__ = "0.1.0"

@@ -1,4 +1,20 @@
-"""Entry point."""
+"""``triton-facade``: the command line; one file a subcommand in `facade.commands`."""
 
+from __future__ import annotations
+
+import click
+
+from facade import __version__
+from facade.commands.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="triton-facade")
 def main() -> None:
-    """Run."""
+    """Authentication, batching, deadlines and metrics in front of a Triton Inference Server."""
+
+
+main.add_command(serve)
+
+if __name__ == "__main__":
+    main()

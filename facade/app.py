@@ -1,0 +1,119 @@
+"""The composition root: reads the settings once, makes every part, and puts the layers in their order."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from facade import __version__, problems
+from facade.errors import FacadeError, InvalidInput, MethodNotAllowed, RouteNotFound
+from facade.inference.catalogue import Catalogue
+from facade.inference.embed import Embed
+from facade.middleware.authenticate import Authenticate
+from facade.middleware.body_limit import BodyLimit
+from facade.middleware.deadline import Deadline
+from facade.middleware.observe import Observe
+from facade.routes import embeddings, models, operations, predict
+from facade.telemetry import Metrics
+from facade.triton.client import TritonClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp
+
+    from facade.middleware.authenticate import Ring
+    from facade.settings import Settings
+    from facade.triton.interface import TritonBackend
+
+DOCS_PATHS = frozenset({"/docs", "/openapi.json"})
+
+
+def build_app(settings: Settings, ring: Ring, backend: TritonBackend | None = None) -> ASGIApp:
+    """
+    Make the whole façade.
+
+    Args:
+        settings: What the operator chose.
+
+        ring: Who may call.
+
+        backend: Who runs the models; a `TritonClient` for *settings* where None.
+
+    Returns:
+        The ASGI application.
+    """
+    metrics = Metrics()
+    triton = backend if backend is not None else TritonClient(settings.triton_url)
+    catalogue = Catalogue(triton, settings.catalogue_interval_s)
+    metrics.watch("facade_triton_up", "1 while Triton answers, else 0.", lambda: float(catalogue.is_current))
+    embed = Embed(
+        triton,
+        catalogue,
+        max_inputs=settings.max_inputs,
+        calls_in_flight=settings.calls_in_flight,
+        observe_batch=metrics.observe_batch,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(catalogue.follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+            await embed.aclose()
+            await triton.aclose()
+
+    has_docs = settings.environment == "development"
+    app = FastAPI(
+        title="triton-facade",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url="/docs" if has_docs else None,
+        openapi_url="/openapi.json" if has_docs else None,
+        redoc_url=None,
+        # On by default since 0.165, and a cost on every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    app.include_router(operations.build_router(catalogue, metrics))
+    app.include_router(predict.build_router(catalogue, embed, settings.default_model))
+    app.include_router(embeddings.build_router(embed))
+    app.include_router(models.build_router(catalogue))
+    app.add_exception_handler(FacadeError, _answer_error)
+    app.add_exception_handler(StarletteHTTPException, _answer_http_exception)
+    app.add_exception_handler(Exception, _answer_error)
+
+    public_paths = settings.public_paths | (DOCS_PATHS if has_docs else frozenset())
+    layers: ASGIApp = Deadline(app, settings.default_timeout_s, settings.max_timeout_s)
+    layers = Authenticate(layers, ring, public_paths)
+    layers = BodyLimit(layers, settings.body_limit_bytes)
+    return Observe(layers, metrics)
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return problems.to_response(request.scope, error)
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's router speaks in `HTTPException`; the table speaks in `FacadeError`."""
+    path = request.url.path
+    found: FacadeError
+    status = error.status_code if isinstance(error, StarletteHTTPException) else 500
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        found = MethodNotAllowed(f"{request.method} is not possible on {path}.")
+        found.headers.update((error.headers or {}) if isinstance(error, StarletteHTTPException) else {})
+    elif status == HTTPStatus.NOT_FOUND:
+        found = RouteNotFound(f"There is nothing at {path}.")
+    else:
+        found = InvalidInput(str(getattr(error, "detail", error)))
+    return problems.to_response(request.scope, found)

@@ -1,0 +1,241 @@
+"""
+Merge the waiting items of many callers into few calls: "batch while busy".
+
+Strategy: while fewer than *max_calls* calls are under way, what waits leaves at once; otherwise it waits for the next
+call to end and leaves with everything that gathered meanwhile. No timer, so an idle service adds no delay, and a busy
+one makes its batches as large as its load.
+
+Rules that a later editor must keep:
+
+1. A caller's items come back in the caller's order, each with its own result, whatever was merged, split or retried.
+2. An item whose caller left, or whose deadline passed, is never sent.
+3. A call nobody waits for any more is cancelled.
+4. A failure that can be one item's fault fails that item's caller alone: the call is halved until it is found.
+5. Nothing here knows what an item is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from facade.errors import BackendFailed, BackendUnavailable, DeadlineExceeded, FacadeError, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+ITEM_FAULTS = (InvalidInput, BackendFailed)
+"""Errors of a merged call that may be the fault of one of its items."""
+
+
+@dataclass(eq=False, slots=True)
+class _Ticket(Generic[Result]):
+    """One caller's submission: its results gather here until all are there or one failed."""
+
+    deadline: float
+    """On the loop's clock, in seconds."""
+
+    results: list[Result | None]
+    """By the caller's own index."""
+
+    missing: int
+    """Results still to come."""
+
+    done: asyncio.Future[None]
+    """Set when all results are there, failed with the first error, cancelled when the caller leaves."""
+
+    calls: set[_Call] = field(default_factory=set)
+    """Calls under way that carry items of this ticket."""
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+    def give(self, index: int, result: Result) -> None:
+        self.results[index] = result
+        self.missing -= 1
+        if self.missing == 0 and not self.done.done():
+            self.done.set_result(None)
+
+
+@dataclass(eq=False, slots=True)
+class _Call:
+    """A call under way and how many tickets still want something of it."""
+
+    task: asyncio.Task[None] | None = None
+    wanted_by: int = 0
+
+
+@dataclass(slots=True)
+class _Entry(Generic[Item, Result]):
+    ticket: _Ticket[Result]
+    index: int
+    item: Item
+
+
+class Batcher(Generic[Item, Result]):
+    """
+    The queue before one version of one model.
+
+    Args:
+        execute: Runs one merged call: items, and the seconds that the most patient of their callers still has, to one
+            result an item in the same order.
+
+        max_batch_size: Most items in a call.
+
+        max_calls: Most calls under way.
+
+        observe_batch: Called with the number of items of each call that leaves.
+    """
+
+    def __init__(
+        self,
+        execute: Callable[[Sequence[Item], float], Awaitable[Sequence[Result]]],
+        *,
+        max_batch_size: int,
+        max_calls: int,
+        observe_batch: Callable[[int], None] = lambda _size: None,
+    ) -> None:
+        self._execute = execute
+        self._max_batch_size = max_batch_size
+        self._max_calls = max_calls
+        self._observe_batch = observe_batch
+        self._waiting: deque[_Entry[Item, Result]] = deque()
+        self._calls: set[_Call] = set()
+        self._is_pump_due = False
+
+    @property
+    def queue_depth(self) -> int:
+        """Items that wait for a call; those whose caller left may still be counted."""
+        return len(self._waiting)
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls under way."""
+        return len(self._calls)
+
+    async def submit(self, items: Sequence[Item], *, deadline: float) -> list[Result]:
+        """
+        Have the items run, merged with whatever else waits.
+
+        Args:
+            items: At least one.
+
+            deadline: On the loop's clock, in seconds; items not sent by then never are.
+
+        Returns:
+            One result an item, in the items' order.
+
+        Raises:
+            FacadeError: The first error that one of the items met.
+        """
+        loop = asyncio.get_running_loop()
+        ticket: _Ticket[Result] = _Ticket(deadline, [None] * len(items), len(items), loop.create_future())
+        self._waiting.extend(_Entry(ticket, index, item) for index, item in enumerate(items))
+        # On the loop's next turn, so that what arrives within this turn leaves together.
+        if not self._is_pump_due:
+            self._is_pump_due = True
+            loop.call_soon(self._pump)
+        try:
+            await ticket.done
+        finally:
+            self._leave(ticket)
+        return ticket.results  # type: ignore[return-value]  # no None is left once `done` has a result
+
+    async def aclose(self) -> None:
+        """Cancel the calls under way and fail all that waits."""
+        for entry in self._waiting:
+            entry.ticket.fail(_closed())
+        self._waiting.clear()
+        tasks = [call.task for call in self._calls if call.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _pump(self) -> None:
+        self._is_pump_due = False
+        while self._waiting and len(self._calls) < self._max_calls:
+            batch = self._take_batch()
+            if batch:
+                self._start_call(batch)
+
+    def _take_batch(self) -> list[_Entry[Item, Result]]:
+        now = asyncio.get_running_loop().time()
+        batch: list[_Entry[Item, Result]] = []
+        while self._waiting and len(batch) < self._max_batch_size:
+            entry = self._waiting.popleft()
+            if entry.ticket.done.done():
+                continue
+            if entry.ticket.deadline <= now:
+                entry.ticket.fail(DeadlineExceeded("The request's time was over before the model was free."))
+                continue
+            batch.append(entry)
+        return batch
+
+    def _start_call(self, batch: list[_Entry[Item, Result]]) -> None:
+        call = _Call()
+        for ticket in {entry.ticket for entry in batch}:
+            ticket.calls.add(call)
+            call.wanted_by += 1
+        self._calls.add(call)
+        call.task = asyncio.get_running_loop().create_task(self._run(call, batch))
+
+    async def _run(self, call: _Call, batch: list[_Entry[Item, Result]]) -> None:
+        try:
+            await self._attempt(batch)
+        finally:
+            self._calls.discard(call)
+            for ticket in {entry.ticket for entry in batch}:
+                ticket.calls.discard(call)
+            self._pump()
+
+    async def _attempt(self, batch: list[_Entry[Item, Result]]) -> None:
+        """Run *batch*; on a failure that may be one item's fault run its halves apart."""
+        batch = [entry for entry in batch if not entry.ticket.done.done()]
+        if not batch:
+            return
+        timeout_s = max(entry.ticket.deadline for entry in batch) - asyncio.get_running_loop().time()
+        self._observe_batch(len(batch))
+        try:
+            results = await self._execute([entry.item for entry in batch], max(timeout_s, 0.001))
+        except ITEM_FAULTS as error:
+            if len(batch) == 1:
+                batch[0].ticket.fail(error)
+                return
+            middle = len(batch) // 2
+            await self._attempt(batch[:middle])
+            await self._attempt(batch[middle:])
+        except asyncio.CancelledError:
+            # By `aclose`, or because nobody waits any more: then this reaches no one.
+            _fail_all(batch, _closed())
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must reach the callers and not hang them
+            _fail_all(batch, error)
+        else:
+            if len(results) != len(batch):
+                message = f"{len(batch)} items were sent and {len(results)} results came back."
+                _fail_all(batch, BackendFailed(message))
+                return
+            for entry, result in zip(batch, results, strict=True):
+                entry.ticket.give(entry.index, result)
+
+    def _leave(self, ticket: _Ticket[Result]) -> None:
+        """The ticket's caller stopped waiting: cancel calls that nobody else waits for."""
+        for call in ticket.calls:
+            call.wanted_by -= 1
+            if call.wanted_by == 0 and call.task is not None:
+                call.task.cancel()
+        ticket.calls.clear()
+
+
+def _fail_all(batch: Sequence[_Entry[Item, Result]], error: Exception) -> None:
+    for entry in batch:
+        entry.ticket.fail(error)
+
+
+def _closed() -> FacadeError:
+    return BackendUnavailable("The façade is shutting down.", retry_after_s=1.0)

@@ -1,0 +1,197 @@
+"""
+Which models Triton serves, followed as they change.
+
+The catalogue asks Triton every second and keeps the last good answer: a Triton that is away makes requests fail with
+its own error, not with "no such model". The model card (one JSON string in the door's config, written at export) is
+all that the façade knows of a model; a model without one belongs to somebody else and is not listed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from facade.errors import BackendUnavailable, FacadeError, ModelNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from facade.triton.interface import ModelDescription, TritonBackend
+
+log = logging.getLogger(__name__)
+
+DESCRIBE_TIMEOUT_S = 5.0
+"""Time for one look at Triton; a look that hangs must not keep the next from starting."""
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Which versions answer, as the export CLI wrote it into the card."""
+
+    stable: int
+    """The version that answers."""
+
+    canary: int | None = None
+    """The version on trial."""
+
+    canary_percent: float = 0.0
+    """Share of callers that get the canary, in percent."""
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model is for, as the export CLI wrote it; unknown fields are left alone."""
+
+    task: str
+    """Hugging Face's word: embedding, text-classification, …"""
+
+    model_id: str = ""
+    """Hub id or folder name that the model came from."""
+
+    revision: str | None = None
+    """Commit of the hub repository."""
+
+    created: int = 0
+    """When it was exported, in seconds since 1970."""
+
+    dimension: int | None = None
+    """Length of an embedding."""
+
+    max_input_tokens: int | None = None
+    """Longest input, special tokens included."""
+
+    labels: tuple[str, ...] = ()
+    """Class names, in the order of the scores."""
+
+    default_cache_ttl_s: float | None = None
+    """How long an answer may be kept, in seconds."""
+
+    release: Release | None = None
+    """Which versions answer; None where Triton's own policy decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One model that can be called now."""
+
+    name: str
+    """Its name in the repository, which callers use."""
+
+    versions: tuple[int, ...]
+    """Versions that are ready, ascending."""
+
+    max_batch_size: int
+    """Most items in one call."""
+
+    card: ModelCard
+    """What it is for."""
+
+    @property
+    def version(self) -> int:
+        """
+        The version that answers callers who name none.
+
+        While Triton reloads, the card can be a moment ahead of what is ready; the newest ready version answers then.
+        """
+        release = self.card.release
+        if release is not None and release.stable in self.versions:
+            return release.stable
+        return self.versions[-1]
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """The models of one Triton."""
+
+    backend: TritonBackend
+    """Who is asked."""
+
+    interval_s: float
+    """Seconds between two looks."""
+
+    models: Mapping[str, ServedModel] = field(default_factory=dict)
+    """The last good answer, by name."""
+
+    is_current: bool = False
+    """Whether the last look succeeded."""
+
+    has_loaded: bool = False
+    """Whether any look ever succeeded."""
+
+    async def refresh(self) -> None:
+        """
+        Look once.
+
+        Raises:
+            FacadeError: If Triton doesn't answer; the last good answer stays.
+        """
+        try:
+            descriptions = await self.backend.describe_models(timeout_s=DESCRIBE_TIMEOUT_S)
+        except FacadeError:
+            if self.is_current:
+                log.warning("triton_lost")
+            self.is_current = False
+            raise
+        if not self.is_current:
+            log.info("triton_found", extra={"models": [d.name for d in descriptions]})
+        self.models = {
+            model.name: model for model in map(_to_served_model, descriptions) if model is not None
+        }
+        self.is_current = self.has_loaded = True
+
+    async def follow(self) -> None:
+        """Look again and again; ends only by cancellation."""
+        while True:
+            try:
+                await self.refresh()
+            except FacadeError:
+                pass
+            except Exception:
+                log.exception("catalogue_failed")
+            await asyncio.sleep(self.interval_s)
+
+    def find(self, name: str) -> ServedModel:
+        """
+        Look up a model.
+
+        Args:
+            name: As the caller wrote it.
+
+        Returns:
+            The model.
+
+        Raises:
+            ModelNotFound: If Triton doesn't serve it.
+
+            BackendUnavailable: If Triton was never reached, so that nothing is known.
+        """
+        model = self.models.get(name)
+        if model is not None:
+            return model
+        if not self.has_loaded:
+            raise BackendUnavailable("The model server can't be reached.", retry_after_s=1.0)
+        served = ", ".join(sorted(self.models)) or "none"
+        raise ModelNotFound(
+            f"The model {name!r} does not exist. Models served: {served}.",
+            param="model",
+            code="model_not_found",
+        )
+
+
+def _to_served_model(description: ModelDescription) -> ServedModel | None:
+    """A description with a readable card to a model; None otherwise."""
+    if description.model_card is None or not description.ready_versions:
+        return None
+    try:
+        card = msgspec.json.decode(description.model_card, type=ModelCard)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        log.exception("model_card_unreadable", extra={"model": description.name})
+        return None
+    return ServedModel(
+        name=description.name,
+        versions=description.ready_versions,
+        max_batch_size=max(description.max_batch_size, 1),
+        card=card,
+    )

@@ -1,0 +1,109 @@
+"""The outermost layer: names each request, measures it, logs it, and answers for whatever was raised below."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import MutableHeaders
+
+from facade import problems
+from facade.context import SCOPE_KEY, RequestContext
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from facade.telemetry import Metrics
+
+log = logging.getLogger("facade.access")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+"""What we take over from a caller: nothing that could forge a log line or a header."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Any other method is counted as OTHER, so that callers can't add labels."""
+
+UNMATCHED = "unmatched"
+"""Route label of paths that lead nowhere."""
+
+
+class Observe:
+    """
+    Give each request an id, a measurement, a log line and, if need be, an error body.
+
+    Args:
+        app: The next layer.
+
+        metrics: Where requests are counted.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context = RequestContext(_request_id(scope))
+        scope[SCOPE_KEY] = context
+        status = 0
+        started = time.perf_counter()
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = context.request_id
+                if context.version is not None:
+                    headers["x-model-version"] = str(context.version)
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, send_named)
+        except Exception as error:  # the one place that answers for everything below
+            if status == 0:
+                response = problems.to_response(scope, error)
+                status = response.status_code
+                await response(scope, receive, send_named)
+            else:
+                log.exception("answer_broken_off", extra={"request_id": context.request_id})
+        finally:
+            self._metrics.in_flight.dec()
+            self._record(scope, context, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        endpoint = getattr(scope.get("route"), "path", UNMATCHED)
+        self._metrics.observe_request(method, endpoint, status, seconds)
+        if context.model is not None:
+            self._metrics.count_tokens(context.model, "in", context.tokens)
+        if log.isEnabledFor(logging.INFO):
+            log.info(
+                "request",
+                extra={
+                    "request_id": context.request_id,
+                    "method": method,
+                    "endpoint": endpoint,
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 3),
+                    "key": context.key_name,
+                    "model": context.model,
+                    "version": context.version,
+                    "items": context.items,
+                    "tokens": context.tokens,
+                },
+            )
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return uuid.uuid4().hex

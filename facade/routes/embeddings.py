@@ -1,0 +1,86 @@
+"""``POST /v1/embeddings``, as OpenAI's API reference describes it."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from facade.context import context_of
+from facade.schemas import decode, to_openapi_body
+from facade.schemas.openai import EMBEDDINGS_DECODER, EmbeddingsRequest
+
+if TYPE_CHECKING:
+    from facade.inference.embed import Embed, Embeddings
+
+
+def build_router(embed: Embed) -> APIRouter:
+    """
+    Make the routes.
+
+    Args:
+        embed: The use case.
+
+    Returns:
+        The router.
+    """
+    router = APIRouter(tags=["openai"])
+
+    @router.post("/v1/embeddings", openapi_extra=to_openapi_body(EmbeddingsRequest))
+    async def create_embeddings(request: Request) -> Response:
+        """Turn one text or several into vectors."""
+        wanted = decode(EMBEDDINGS_DECODER, await request.body())
+        texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
+        context = context_of(request.scope)
+        answer = await embed.embed_texts(
+            wanted.model,
+            texts,
+            deadline=context.deadline,
+            dimensions=wanted.dimensions,
+            truncate=wanted.truncate,
+        )
+        context.model, context.version = answer.model.name, answer.version
+        context.items, context.tokens = len(texts), answer.prompt_tokens
+        return Response(to_body(answer, wanted.encoding_format), media_type="application/json")
+
+    return router
+
+
+def to_body(answer: Embeddings, encoding_format: str) -> bytes:
+    """
+    Write an answer as OpenAI's list object.
+
+    Args:
+        answer: The vectors.
+
+        encoding_format: ``float`` for JSON numbers, ``base64`` for little-endian float32 in base64.
+
+    Returns:
+        JSON.
+    """
+    encode = to_base64 if encoding_format == "base64" else to_numbers
+    return orjson.dumps(
+        {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": index, "embedding": encode(vector)}
+                for index, vector in enumerate(answer.vectors)
+            ],
+            "model": answer.model.name,
+            "usage": {"prompt_tokens": answer.prompt_tokens, "total_tokens": answer.prompt_tokens},
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )
+
+
+def to_base64(vector: bytes) -> str:
+    """Write a float32 vector as base64 of its bytes."""
+    return b64encode(vector).decode("ascii")
+
+
+def to_numbers(vector: bytes) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Read a float32 vector's bytes as numbers; orjson writes the shortest decimals that give them back."""
+    return np.frombuffer(vector, dtype="<f4")

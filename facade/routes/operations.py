@@ -1,0 +1,57 @@
+"""Health and metrics, for probes and for Prometheus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+if TYPE_CHECKING:
+    from facade.inference.catalogue import Catalogue
+    from facade.telemetry import Metrics
+
+
+def build_router(catalogue: Catalogue, metrics: Metrics) -> APIRouter:
+    """
+    Make the routes.
+
+    Args:
+        catalogue: Which models there are.
+
+        metrics: What is measured.
+
+    Returns:
+        The router.
+    """
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/health/live")
+    async def live() -> Response:
+        """Answer while the process runs; a failing answer means: restart it."""
+        return Response(b'{"status":"live"}', media_type="application/json")
+
+    @router.get("/health/ready")
+    async def ready() -> Response:
+        """Say whether requests can be answered now; a failing answer means: send them elsewhere."""
+        is_ready = catalogue.is_current and bool(catalogue.models)
+        if is_ready:
+            reason = "ready"
+        elif catalogue.is_current:
+            reason = "Triton serves no model that has a model card; export one with triton-export."
+        else:
+            reason = "Triton does not answer."
+        body = {
+            "status": "ready" if is_ready else "not ready",
+            "reason": reason,
+            "models": sorted(catalogue.models),
+        }
+        return Response(orjson.dumps(body), 200 if is_ready else 503, media_type="application/json")
+
+    @router.get("/metrics")
+    async def read_metrics() -> Response:
+        """Give all metrics in Prometheus's text format."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router

@@ -1,0 +1,106 @@
+"""``POST /predict``: one plain route for every task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from facade.context import context_of
+from facade.errors import InvalidInput
+from facade.routes.embeddings import to_numbers
+from facade.schemas import decode, to_openapi_body
+from facade.schemas.predict import PREDICT_DECODER, EmbeddingParameters, PredictRequest
+
+if TYPE_CHECKING:
+    from facade.inference.catalogue import Catalogue
+    from facade.inference.embed import Embed
+
+
+def build_router(catalogue: Catalogue, embed: Embed, default_model: str | None) -> APIRouter:
+    """
+    Make the routes.
+
+    Args:
+        catalogue: Which models there are.
+
+        embed: The use case for the task embedding.
+
+        default_model: What answers when the request names no model and several are served.
+
+    Returns:
+        The router.
+    """
+    router = APIRouter(tags=["plain"])
+
+    @router.post("/predict", openapi_extra=to_openapi_body(PredictRequest))
+    async def predict(request: Request) -> Response:
+        """Run a model on one text or several; the result has the shape of the input."""
+        wanted = decode(PREDICT_DECODER, await request.body())
+        param, given = _find_inputs(wanted)
+        model_name = wanted.model or choose_model(catalogue, default_model)
+        parameters = _to_embedding_parameters(wanted)
+        texts = [given] if isinstance(given, str) else given
+        context = context_of(request.scope)
+        answer = await embed.embed_texts(
+            model_name,
+            texts,
+            deadline=context.deadline,
+            dimensions=parameters.dimensions,
+            truncate=parameters.truncate,
+            param=param,
+        )
+        context.model, context.version = answer.model.name, answer.version
+        context.items, context.tokens = len(texts), answer.prompt_tokens
+        vectors = [to_numbers(vector) for vector in answer.vectors]
+        body = {
+            "model": answer.model.name,
+            "version": answer.version,
+            "task": answer.model.card.task,
+            "result": vectors[0] if isinstance(given, str) else vectors,
+            "usage": {"prompt_tokens": answer.prompt_tokens, "total_tokens": answer.prompt_tokens},
+        }
+        return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+    return router
+
+
+def choose_model(catalogue: Catalogue, default_model: str | None) -> str:
+    """
+    Choose who answers a request that names no model.
+
+    Args:
+        catalogue: Which models there are.
+
+        default_model: The operator's choice, if any.
+
+    Returns:
+        A model's name.
+
+    Raises:
+        InvalidInput: If there are several and the operator chose none.
+    """
+    if default_model is not None:
+        return default_model
+    names = sorted(catalogue.models)
+    if len(names) > 1:
+        raise InvalidInput(f"'model' is missing; name one of {', '.join(names)}.", param="model")
+    # With none at all, the catalogue's own look-up says why.
+    return names[0] if names else "default"
+
+
+def _find_inputs(wanted: PredictRequest) -> tuple[str, str | list[str]]:
+    if (wanted.prompt is None) == (wanted.inputs is None):
+        raise InvalidInput("Send either 'prompt' or 'inputs'.", param="prompt")
+    if wanted.prompt is not None:
+        return "prompt", wanted.prompt
+    return "inputs", wanted.inputs or []
+
+
+def _to_embedding_parameters(wanted: PredictRequest) -> EmbeddingParameters:
+    try:
+        return msgspec.convert(wanted.parameters, EmbeddingParameters)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"'parameters': {error}.", param="parameters") from None

@@ -1,0 +1,90 @@
+"""
+Every setting of the façade, read once from the environment (``FACADE_*``) by `facade.app`.
+
+Nobody else reads settings: parts get plain values from the composition root, so a part can be tested and
+reused without an environment.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator can choose; defaults are safe on an open network and fast on two cores."""
+
+    model_config = SettingsConfigDict(env_prefix="FACADE_", extra="ignore", hide_input_in_errors=True)
+
+    environment: Literal["production", "development"] = "production"
+    """`development` serves ``/docs`` and ``/openapi.json`` to anybody; `production` does not serve them."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. ``0.0.0.0`` opens the façade to the network."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """Port to listen on; 0 lets the system choose a free one, which the log then names."""
+
+    triton_url: str = "127.0.0.1:8001"
+    """``host:port`` of Triton's gRPC endpoint."""
+
+    api_key: SecretStr | None = None
+    """The one key that may call, through ``X-API-Key`` or ``Authorization: Bearer``."""
+
+    public_paths: Annotated[frozenset[str], NoDecode] = frozenset({"/health/live", "/health/ready"})
+    """Exact paths that need no key, comma separated. Everything else is denied without one."""
+
+    body_limit_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+    """Largest request body. At 8 MiB, 2,048 texts may have 4 KiB each."""
+
+    default_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Deadline of a request that brings no ``X-Request-Timeout`` header, in seconds."""
+
+    max_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """A longer ``X-Request-Timeout`` is cut to this, in seconds. 600 is what the OpenAI client waits."""
+
+    max_inputs: Annotated[int, Field(ge=1)] = 2048
+    """Most inputs in one request; OpenAI's bound for embeddings."""
+
+    calls_in_flight: Annotated[int, Field(ge=1)] = 2
+    """
+    Merged gRPC calls under way for one model version. More lowers the wait for a free call and makes batches
+    smaller. With 2, one batch is computed while the next is on its way.
+    """
+
+    catalogue_interval_s: Annotated[float, Field(gt=0)] = 1.0
+    """How often Triton is asked which models it has, in seconds."""
+
+    default_model: str | None = None
+    """What ``POST /predict`` uses when the request names no model and Triton serves several."""
+
+    keep_alive_s: Annotated[int, Field(ge=1)] = 75
+    """Idle seconds before a connection is closed. Keep it above the load balancer's own idle time-out."""
+
+    shutdown_grace_s: Annotated[int, Field(ge=0)] = 30
+    """Seconds that requests in flight get to finish after SIGTERM."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log line that is written."""
+
+    @field_validator("public_paths", mode="before")
+    @classmethod
+    def _split_paths(cls, value: object) -> object:
+        return (
+            frozenset(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
+        )
+
+    @field_validator("api_key")
+    @classmethod
+    def _refuse_empty_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError("must not be empty; leave it unset or give a long random string")
+        return value
+
+    @model_validator(mode="after")
+    def _check_timeouts(self) -> Settings:
+        if self.default_timeout_s > self.max_timeout_s:
+            raise ValueError("FACADE_DEFAULT_TIMEOUT_S must not exceed FACADE_MAX_TIMEOUT_S")
+        return self

@@ -1,0 +1,120 @@
+"""What is seen from outside: Prometheus metrics under the guide's names, and one structured log line a request."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import cache
+from typing import TYPE_CHECKING
+
+import orjson
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""From a cache hit to the default deadline; 2 s is the alert's bound, so it is a bucket's edge."""
+
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+QUIET_LOGGERS = ("uvicorn.access", "uvicorn.error", "uvicorn")
+
+_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class Metrics:
+    """
+    All metrics of one process, in a registry of their own.
+
+    Children are kept by label values: looking one up in prometheus_client costs more than counting.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "api_requests_total",
+            "Requests answered, by method, route and status.",
+            ("method", "endpoint", "status"),
+            registry=self.registry,
+        )
+        self._latency = Histogram(
+            "api_request_latency_seconds",
+            "From the first byte read to the last byte written, in seconds.",
+            ("method", "endpoint"),
+            buckets=LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._batch_size = Histogram(
+            "facade_batch_size",
+            "Items in one merged call to Triton.",
+            ("model",),
+            buckets=BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self._tokens = Counter(
+            "facade_tokens_total",
+            "Tokens by model and direction.",
+            ("model", "direction"),
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "facade_requests_in_flight", "Requests being answered now.", registry=self.registry
+        )
+        self._request_child = cache(lambda *labels: self._requests.labels(*labels).inc)
+        self._latency_child = cache(lambda *labels: self._latency.labels(*labels).observe)
+        self._batch_child = cache(lambda model: self._batch_size.labels(model).observe)
+        self._token_child = cache(lambda *labels: self._tokens.labels(*labels).inc)
+
+    def observe_request(self, method: str, endpoint: str, status: int, seconds: float) -> None:
+        """Count one answered request and its time in seconds."""
+        self._request_child(method, endpoint, str(status))()
+        self._latency_child(method, endpoint)(seconds)
+
+    def observe_batch(self, model: str, size: int) -> None:
+        """Record how many items left in one call."""
+        self._batch_child(model)(size)
+
+    def count_tokens(self, model: str, direction: str, tokens: int) -> None:
+        """Count tokens read (``in``) or written (``out``) by a model."""
+        self._token_child(model, direction)(tokens)
+
+    def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
+        """Add a gauge whose value *read* gives when it is scraped."""
+        Gauge(name, description, registry=self.registry).set_function(read)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, event, and whatever the caller passed as ``extra``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        line: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        line.update((key, value) for key, value in vars(record).items() if key not in _OWN_FIELDS)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def set_up_logging(level: str) -> None:
+    """
+    Send all log lines to standard error as JSON.
+
+    Args:
+        level: Least severe level that is written.
+    """
+    stream = logging.StreamHandler()
+    stream.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [stream]
+    root.setLevel(level.upper())
+    # uvicorn says nothing at "info" that the request lines don't say better.
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+        logging.getLogger(name).setLevel(logging.WARNING)

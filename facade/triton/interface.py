@@ -1,0 +1,110 @@
+"""What the rest of the façade knows of Triton: a few values and one protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One named tensor as it travels: row-major little-endian bytes."""
+
+    name: str
+    """The tensor's name in the model's config."""
+
+    datatype: str
+    """V2 spelling: FP32, UINT32, INT64, BYTES, …"""
+
+    shape: tuple[int, ...]
+    """Lengths of all dimensions, the batch first."""
+
+    raw: bytes
+    """
+    The elements. BYTES elements stand one after another, each with its length before it as four bytes,
+    little-endian (https://github.com/kserve/open-inference-protocol, "Tensor Data").
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What Triton says of one model: its config's parts that a façade needs."""
+
+    name: str
+    """The model's name in the repository."""
+
+    ready_versions: tuple[int, ...]
+    """Versions that answer now, ascending."""
+
+    max_batch_size: int
+    """Most rows in one call; 0 where the model takes no batch dimension."""
+
+    is_decoupled: bool
+    """Whether one request may have many responses (stream calls only)."""
+
+    model_card: str | None
+    """``parameters.model_card`` of the config: JSON, written at export. None for a foreign model."""
+
+
+class TritonBackend(Protocol):
+    """A Triton that can be asked; every method raises `facade.errors` only."""
+
+    async def infer(
+        self,
+        model_name: str,
+        model_version: str,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[str],
+        *,
+        timeout_s: float,
+    ) -> Mapping[str, Tensor]:
+        """
+        Run a model once.
+
+        Args:
+            model_name: Name in the repository.
+
+            model_version: Decimal number, or empty for the newest that the policy serves.
+
+            inputs: All inputs of the model, the batch as first dimension.
+
+            outputs: Names of the outputs to send back.
+
+            timeout_s: Seconds until the call is given up, here and in Triton.
+
+        Returns:
+            The outputs by name.
+
+        Raises:
+            InvalidInput: If Triton found an input's content, shape or datatype wrong.
+
+            ModelNotFound: If there is no such model or version.
+
+            VersionNotReady: If the version is known and not loaded.
+
+            BackendUnavailable: If no Triton answers.
+
+            DeadlineExceeded: If the time was over first.
+
+            BackendFailed: If the model failed.
+        """
+
+    async def describe_models(self, *, timeout_s: float) -> list[ModelDescription]:
+        """
+        Ask for all models that are ready.
+
+        Args:
+            timeout_s: Seconds for all calls together.
+
+        Returns:
+            One description a model, in the order of their names.
+
+        Raises:
+            BackendUnavailable: If no Triton answers.
+        """
+
+    async def aclose(self) -> None:
+        """Close the connection; calls under way are cancelled."""

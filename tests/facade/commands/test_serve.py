@@ -1,0 +1,100 @@
+"""``triton-facade serve`` as a process: starts, listens, stops, and says what is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = "only-for-this-test"
+
+
+def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Start the command line with an environment of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FACADE_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "facade", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**kept, "FACADE_TRITON_URL": "127.0.0.1:1", **environment},
+    )
+
+
+@pytest.fixture(name="running")
+def _running() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A façade on a free port, without any Triton."""
+    process = command("serve", "--port", "0", FACADE_API_KEY=KEY)
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "listens on http://127.0.0.1:" in line
+    yield process, line.split()[-1]
+    process.kill()
+    process.communicate()
+
+
+def test_it_answers_and_stops_on_sigterm(running: tuple[subprocess.Popen[str], str]) -> None:
+    """Live at once, not ready without a Triton, 503 for calls, exit code 0."""
+    process, url = running
+    transport = httpx.HTTPTransport(retries=3)
+    with httpx.Client(base_url=url, transport=transport, headers={"X-API-Key": KEY}) as client:
+        assert client.get("/health/live").status_code == 200
+        assert client.get("/health/ready").status_code == 503
+        call = client.post("/v1/embeddings", json={"model": "minilm", "input": "a"})
+        assert call.status_code == 503
+        assert call.json()["error"]["code"] == "backend_unavailable"
+        assert client.get("/v1/models").status_code == 503
+        assert client.get("/docs").status_code == 404
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "words"),
+    [
+        ({}, 2, "FACADE_API_KEY is not set"),
+        ({"FACADE_API_KEY": "k", "FACADE_BODY_LIMIT_BYTES": "many"}, 2, "FACADE_BODY_LIMIT_BYTES"),
+    ],
+)
+def test_wrong_settings_are_said_in_words(environment: dict[str, str], code: int, words: str) -> None:
+    """No traceback, exit code 2."""
+    process = command("serve", **environment)
+    _, said = process.communicate(timeout=30)
+
+    assert process.returncode == code
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_a_port_already_taken_is_one_sentence() -> None:
+    """Exit code 3, and what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = command("serve", "--port", str(taken.getsockname()[1]), FACADE_API_KEY="k")
+        _, said = process.communicate(timeout=30)
+
+    assert process.returncode == 3
+    assert "Choose another with --host or --port" in said
+    assert "Traceback" not in said
+
+
+def test_help_answers_without_the_server() -> None:
+    """--help doesn't load what only serving needs."""
+    code = (
+        "import sys; from facade.__main__ import main\n"
+        "try: main(['serve', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'fastapi', 'grpc', 'uvicorn', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stderr.strip() == "[]"
+    assert "FACADE_TRITON_URL" in found.stdout

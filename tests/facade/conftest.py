@@ -1,0 +1,68 @@
+"""A façade in this process, behind the real HTTP server and before a Triton at the wire."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from facade.app import build_app
+from facade.settings import Settings
+from tests.facade.serving import serving
+from tests.facade.wire_triton import WireTriton
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+KEY = "a-key-for-tests"
+
+
+class OneKey:
+    """A ring that knows one caller."""
+
+    name = "tester"
+
+    def find(self, secret: str) -> OneKey | None:
+        """Find the caller."""
+        return self if secret == KEY else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def _one_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """Keep one loop for the whole run: gRPC's poller is one a process and doesn't like loops that close."""
+    yield  # noqa: PT022  # a loop lives as long as an unfinished fixture
+
+
+@pytest.fixture(name="triton")
+async def _triton() -> AsyncIterator[WireTriton]:
+    """A Triton at the wire."""
+    triton = WireTriton()
+    await triton.start()
+    yield triton
+    await triton.stop()
+
+
+@pytest.fixture(name="settings")
+def _settings(triton: WireTriton) -> Settings:
+    """Settings that find it, and look often."""
+    return Settings(triton_url=triton.url, catalogue_interval_s=0.05, environment="development")
+
+
+@pytest.fixture(name="client")
+async def _client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller with a key."""
+    async with (
+        serving(build_app(settings, OneKey())) as base_url,
+        httpx.AsyncClient(base_url=base_url, headers={"X-API-Key": KEY}) as client,
+    ):
+        await until_ready(client)
+        yield client
+
+
+async def until_ready(client: httpx.AsyncClient) -> None:
+    """Wait until the façade has seen its Triton."""
+    async with asyncio.timeout(10):
+        while (await client.get("/health/ready")).status_code != 200:
+            await asyncio.sleep(0.01)

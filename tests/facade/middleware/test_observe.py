@@ -1,0 +1,72 @@
+"""Every request has an id, a measurement and an answer."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_callers_id_comes_back(client: httpx.AsyncClient) -> None:
+    """Callers can follow their own ids."""
+    answer = await client.get("/health/live", headers={"X-Request-ID": "order-66"})
+
+    assert answer.headers["x-request-id"] == "order-66"
+
+
+@pytest.mark.parametrize("forged", ["a b", 'x"y', "ü", "x" * 200, ""])
+async def test_an_id_that_could_forge_a_line_is_replaced(client: httpx.AsyncClient, forged: str) -> None:
+    """Ids from outside are taken only if they are plain."""
+    answer = await client.get("/health/live", headers={"X-Request-ID": forged.encode()})
+
+    assert len(answer.headers["x-request-id"]) == 32
+
+
+async def test_requests_are_counted_under_their_route(client: httpx.AsyncClient) -> None:
+    """The guide's two metrics have the route's template and never the path itself."""
+    await client.post("/v1/embeddings", json={"model": "minilm", "input": "a"})
+    await client.get("/v1/models/whatever")
+    await client.get("/no/such/path")
+
+    metrics = (await client.get("/metrics")).text
+
+    assert 'api_requests_total{endpoint="/v1/embeddings",method="POST",status="200"} 1.0' in metrics
+    assert 'api_requests_total{endpoint="/v1/models/{model}",method="GET",status="404"} 1.0' in metrics
+    assert 'api_requests_total{endpoint="unmatched",method="GET",status="404"} 1.0' in metrics
+    assert 'api_request_latency_seconds_count{endpoint="/v1/embeddings",method="POST"} 1.0' in metrics
+    assert "whatever" not in metrics
+    assert 'facade_tokens_total{direction="in",model="minilm"} 3.0' in metrics
+
+
+async def test_an_unusual_method_makes_no_label(client: httpx.AsyncClient) -> None:
+    """Callers can't grow the number of series."""
+    await client.request("PROPFIND", "/predict")
+
+    metrics = (await client.get("/metrics")).text
+
+    assert "PROPFIND" not in metrics
+    assert 'method="OTHER"' in metrics
+
+
+async def test_one_line_is_logged_without_key_and_text(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line says who, what and how long, and nothing secret."""
+    caplog.set_level(logging.INFO, logger="facade.access")
+    await client.post("/v1/embeddings", json={"model": "minilm", "input": "very private words"})
+
+    (record,) = [r for r in caplog.records if getattr(r, "endpoint", "") == "/v1/embeddings"]
+    fields = vars(record)
+
+    assert fields["key"] == "tester"
+    assert (fields["model"], fields["version"], fields["status"]) == ("minilm", 1, 200)
+    assert (fields["items"], fields["tokens"]) == (1, 5)
+    assert fields["duration_ms"] > 0
+    assert "private" not in str(fields)
+    assert "a-key-for-tests" not in str(fields)

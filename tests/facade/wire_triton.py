@@ -1,0 +1,140 @@
+"""
+A stand-in at the wire for what a real Triton can't be told to do: stall, fail on one text, vanish, come back.
+
+It speaks the V2 protocol over a real gRPC socket, so the whole client is under test; the end-to-end tests use the real
+server. A text's vector is made from its bytes alone, so that a mix-up of answers shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import struct
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc.service_pb2_grpc import (
+    GRPCInferenceServiceServicer,
+    add_GRPCInferenceServiceServicer_to_server,
+)
+
+DIMENSION = 8
+MAX_INPUT_TOKENS = 16
+
+
+def vector_of(text: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Make the vector that belongs to a text: unit length, different for different texts."""
+    digest = hashlib.sha256(text.encode()).digest()[: 4 * DIMENSION]
+    raw = np.frombuffer(digest, dtype="<u4").astype("<f4") / 2**32 - 0.5
+    return (raw / np.linalg.norm(raw)).astype("<f4")
+
+
+def count_tokens(text: str) -> int:
+    """Count a text's tokens: its words and two special ones."""
+    return len(text.split()) + 2
+
+
+class WireTriton(GRPCInferenceServiceServicer):
+    """One model ``minilm`` (task embedding) with versions 1 and 2, and one without a card."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, dict[str, Any]] = {
+            "minilm": {
+                "versions": [1],
+                "max_batch_size": 16,
+                "card": {
+                    "task": "embedding",
+                    "dimension": DIMENSION,
+                    "max_input_tokens": MAX_INPUT_TOKENS,
+                    "release": {"stable": 1},
+                },
+            },
+            "minilm_core": {"versions": [1], "max_batch_size": 16, "card": None},
+        }
+        self.batches: list[list[str]] = []
+        self.versions_asked: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.reached = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.failure: tuple[grpc.StatusCode, str] | None = None
+        self.poison = "poison"
+        self.port = 0
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Listen; on the same port again after `stop`."""
+        self._server = grpc.aio.server()
+        add_GRPCInferenceServiceServicer_to_server(self, self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Vanish: calls under way are broken off."""
+        if self._server is not None:
+            await self._server.stop(grace=None)
+            self._server = None
+
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
+        """List versions that are ready."""
+        response = pb.RepositoryIndexResponse()
+        for name, model in self.models.items():
+            for version in model["versions"]:
+                response.models.add(name=name, version=str(version), state="READY")
+        return response
+
+    async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
+        """Give one model's config."""
+        model = self.models[request.name]
+        response = pb.ModelConfigResponse()
+        response.config.name = request.name
+        response.config.max_batch_size = model["max_batch_size"]
+        if model["card"] is not None:
+            card = model["card"] if isinstance(model["card"], str) else json.dumps(model["card"])
+            response.config.parameters["model_card"].string_value = card
+        return response
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
+        """Answer each text with its own vector."""
+        texts = _read_texts(request.raw_input_contents[0])
+        self.batches.append(texts)
+        self.versions_asked.append(request.model_version)
+        self.reached.set()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if self.failure is not None:
+            await context.abort(*self.failure)
+        if request.model_version and int(request.model_version) not in self.models["minilm"]["versions"]:
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE,
+                f"Request for unknown model: 'minilm' version {request.model_version} is not at ready state",
+            )
+        if any(self.poison in text for text in texts):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "one text is poison")
+        response = pb.ModelInferResponse(model_name=request.model_name, model_version="1")
+        response.outputs.add(name="embedding", datatype="FP32", shape=[len(texts), DIMENSION])
+        response.outputs.add(name="num_input_tokens", datatype="UINT32", shape=[len(texts), 1])
+        response.raw_output_contents.append(b"".join(vector_of(text).tobytes() for text in texts))
+        response.raw_output_contents.append(struct.pack(f"<{len(texts)}I", *map(count_tokens, texts)))
+        return response
+
+
+def _read_texts(raw: bytes) -> list[str]:
+    texts, at = [], 0
+    while at < len(raw):
+        (length,) = struct.unpack_from("<I", raw, at)
+        texts.append(raw[at + 4 : at + 4 + length].decode())
+        at += 4 + length
+    return texts
