@@ -1,4 +1,6 @@
-"""Entry point."""
+"""Entry point of `triton-export` and `python -m export`."""
 
-def main() -> None:
-    """Run."""
+from export.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""
+The two `config.pbtxt` of a model, written with Triton's own protobuf message and parsed back.
+
+What no config here may hold: an optional input (it splits batches), `response_cache` (its key ignores shapes).
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from export.artifacts import Graph
+from export.errors import RepositoryError
+from export.profiles import TargetProfile
+
+CONFIG_FILE = "config.pbtxt"
+"""Name that Triton expects."""
+
+WARMUP_NAME = "triton_export_short_row"
+"""Name of the core's warm-up; no other model has it."""
+
+WARMUP_TOKENS = 16
+"""Length of the warm-up row; any length makes the runtime allocate its buffers before the first caller waits."""
+
+
+def embedding_door_config(
+    name: str, card: dict[str, Any], profile: TargetProfile, versions: Sequence[int]
+) -> Any:
+    """
+    Describe the door: text in, vector and token count out.
+
+    Args:
+        name: The model's name.
+
+        card: The model card, as the façade reads it.
+
+        profile: The target's numbers.
+
+        versions: Versions that Triton serves.
+
+    Returns:
+        The ModelConfig message.
+    """
+    config = _start_config(name, "python", profile, profile.door_instances, versions)
+    config.input.add(name="text", data_type=model_config_pb2.TYPE_STRING, dims=[1])
+    config.output.add(name="embedding", data_type=model_config_pb2.TYPE_FP32, dims=[card["dimension"]])
+    config.output.add(name="num_input_tokens", data_type=model_config_pb2.TYPE_UINT32, dims=[1])
+    config.parameters["model_card"].string_value = json.dumps(card, separators=(",", ":"), sort_keys=True)
+    return config
+
+
+def core_config(
+    name: str,
+    graph: Graph,
+    profile: TargetProfile,
+    versions: Sequence[int],
+) -> Any:
+    """
+    Describe the core: token ids in, vector out.
+
+    Args:
+        name: The core model's name.
+
+        graph: What it runs: names of inputs and output, and the vector's length.
+
+        profile: The target's numbers.
+
+        versions: Versions that Triton serves.
+
+    Returns:
+        The ModelConfig message.
+    """
+    config = _start_config(name, "onnxruntime", profile, profile.core_instances, versions)
+    warmup = config.model_warmup.add(name=WARMUP_NAME, batch_size=1)
+    for input_name in graph.input_names:
+        config.input.add(name=input_name, data_type=model_config_pb2.TYPE_INT64, dims=[-1])
+        warmup_input = warmup.inputs[input_name]
+        warmup_input.data_type = model_config_pb2.TYPE_INT64
+        warmup_input.dims.append(WARMUP_TOKENS)
+        warmup_input.zero_data = True  # random ids could lie outside the vocabulary
+    config.output.add(name=graph.output_name, data_type=model_config_pb2.TYPE_FP32, dims=[graph.dimension])
+    config.parameters["intra_op_thread_count"].string_value = str(profile.core_threads)
+    return config
+
+
+def to_text(config: Any) -> str:
+    """
+    Write a config as Triton reads it, and read it back to be sure.
+
+    Args:
+        config: A ModelConfig message.
+
+    Returns:
+        The text of `config.pbtxt`.
+    """
+    text: str = text_format.MessageToString(config)
+    if from_text(text) != config:
+        raise RepositoryError(
+            f"The config of '{config.name}' doesn't survive being written. Report this model."
+        )
+    return text
+
+
+def from_text(text: str) -> Any:
+    """
+    Parse the text of a `config.pbtxt`.
+
+    Args:
+        text: Its content.
+
+    Returns:
+        The ModelConfig message.
+
+    Raises:
+        google.protobuf.text_format.ParseError: If Triton couldn't read it either.
+    """
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def read_config(model_folder: Path) -> Any | None:
+    """
+    Read a model's config from the repository.
+
+    Args:
+        model_folder: The model's folder.
+
+    Returns:
+        The ModelConfig message, or None if the model has no config file.
+
+    Raises:
+        RepositoryError: If there is one that can't be read.
+    """
+    path = model_folder / CONFIG_FILE
+    try:
+        return from_text(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, text_format.ParseError) as error:
+        raise RepositoryError(
+            f"{path} can't be read ({error}). Repair it or remove the model's folders, then export again."
+        ) from error
+
+
+def read_card(config: Any) -> dict[str, Any] | None:
+    """
+    Read the model card out of a door's config.
+
+    Args:
+        config: A ModelConfig message.
+
+    Returns:
+        The card, or None if this isn't a door that the export wrote.
+    """
+    if "model_card" not in config.parameters:
+        return None
+    try:
+        card = json.loads(config.parameters["model_card"].string_value)
+    except ValueError:
+        return None
+    return card if isinstance(card, dict) else None
+
+
+def is_own_core(config: Any) -> bool:
+    """
+    Tell a core that the export wrote from somebody else's model of that name.
+
+    Args:
+        config: A ModelConfig message.
+
+    Returns:
+        True if it has the warm-up that only the export writes.
+    """
+    return any(warmup.name == WARMUP_NAME for warmup in config.model_warmup)
+
+
+def served_versions(config: Any) -> list[int]:
+    """
+    Read which versions a config serves.
+
+    Args:
+        config: A ModelConfig message.
+
+    Returns:
+        The versions, ascending.
+    """
+    return sorted(config.version_policy.specific.versions)
+
+
+def _start_config(
+    name: str, backend: str, profile: TargetProfile, instances: int, versions: Sequence[int]
+) -> Any:
+    """Fill in what a door and a core share."""
+    config = model_config_pb2.ModelConfig(name=name, backend=backend, max_batch_size=profile.max_batch_size)
+    config.dynamic_batching.SetInParent()
+    config.instance_group.add(
+        count=instances, kind=model_config_pb2.ModelInstanceGroup.Kind.Value(profile.instance_kind)
+    )
+    config.version_policy.specific.versions.extend(sorted(set(versions)))
+    return config

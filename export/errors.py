@@ -1,0 +1,81 @@
+"""
+What can go wrong in an export, each kind with its own exit code.
+
+    ExportError
+    |- BadInput            2   the command asks for something that can't be
+    |  `- NotBuilt         2   ... yet
+    |- ModelNotFound       3   nothing there, or not allowed to read it
+    |- ModelUnreadable     3   there, but broken or not a model of this kind
+    |- ParityFailed        4   the exported model doesn't answer like the original
+    |- RepositoryError     5   the model repository can't be read or written
+    |- ConversionFailed    6   the model loads, but can't be turned into a graph
+    `- ExtraMissing        7   the packages that convert models aren't installed
+
+A message is one sentence that says what happened, and one that says what to do.
+"""
+
+from typing import ClassVar
+
+
+class ExportError(Exception):
+    """An export that ended without publishing anything; the message is for the person at the terminal."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class BadInput(ExportError):
+    """The command asks for something that can't be: a bad name, a model that needs a flag not given."""
+
+    exit_code = 2
+
+
+class NotBuilt(BadInput):
+    """The command asks for a task, target, engine or precision that this version doesn't have."""
+
+
+class ModelNotFound(ExportError):
+    """There is no such model, or it is gated or private and these credentials don't open it."""
+
+    exit_code = 3
+
+
+class ModelUnreadable(ExportError):
+    """The model's files are incomplete, damaged or of a kind that the export doesn't know."""
+
+    exit_code = 3
+
+
+class ParityFailed(ExportError):
+    """The exported model's answers differ from the original's by more than the table allows."""
+
+    exit_code = 4
+
+
+class RepositoryError(ExportError):
+    """The model repository can't be read, written or locked, or someone else's model has the name."""
+
+    exit_code = 5
+
+
+class ConversionFailed(ExportError):
+    """The model loads, but the exporter can't make a graph of it."""
+
+    exit_code = 6
+
+
+class ExtraMissing(ExportError):
+    """The packages of the `export` extra aren't installed."""
+
+    exit_code = 7
+
+
+EXIT_CODES: dict[int, str] = {
+    0: "published (or already there, with --skip-existing)",
+    2: "usage or bad input",
+    3: "model not found or unreadable",
+    4: "parity with the original failed",
+    5: "model repository can't be read, written or locked",
+    6: "model can't be converted",
+    7: "the export extra isn't installed",
+}
+"""Every exit code of `triton-export`, as its help prints them."""

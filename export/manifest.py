@@ -1,0 +1,183 @@
+"""
+The provenance of one version: where it came from, what made it, what its files hash to, how it compared.
+
+`manifest.json` lies in the door's version folder and is written last, so it can name every other file.
+"""
+
+import hashlib
+import json
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from export.artifacts import Draft, ParityReport, SourceModel
+from export.options import ExportOptions
+from export.profiles import TargetProfile
+
+MANIFEST_FILE = "manifest.json"
+"""Name of the file in the door's version folder."""
+
+SCHEMA = 1
+"""Raised when a reader of older manifests would misread a new one."""
+
+_TOOLS = (
+    "onnx",
+    "onnxruntime",
+    "optimum",
+    "optimum-onnx",
+    "sentence-transformers",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "triton-facade",
+)
+
+
+def build_manifest(
+    made_by: dict[str, Any], draft: Draft, parity: ParityReport, name: str, card: dict[str, Any]
+) -> dict[str, Any]:
+    """
+    Collect everything about a version that passed parity.
+
+    Args:
+        made_by: The version's recipe.
+
+        draft: Both assembled models.
+
+        parity: The comparison's figures.
+
+        name: The model's name.
+
+        card: The model card without its release, so that a config can be written again from the manifest alone.
+
+    Returns:
+        The manifest.
+    """
+    return {
+        "schema": SCHEMA,
+        "name": name,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipe": made_by,
+        "tools": tool_versions(),
+        "graph": {
+            "inputs": list(draft.graph.input_names),
+            "output": draft.graph.output_name,
+            "dimension": draft.graph.dimension,
+            "opset": draft.graph.opset,
+        },
+        "card": card,
+        "parity": parity.to_json(),
+        "files": hash_files(draft),
+    }
+
+
+def recipe(options: ExportOptions, source: SourceModel, profile: TargetProfile) -> dict[str, Any]:
+    """
+    Name everything that decides what an export makes, tools aside: two equal recipes make equal models.
+
+    Args:
+        options: What was asked for.
+
+        source: The original's files.
+
+        profile: The target's numbers.
+
+    Returns:
+        The recipe, as JSON values.
+    """
+    return {
+        "model_id": source.model_id,
+        "revision": source.revision,
+        "source_fingerprint": source.fingerprint,
+        "task": source.task,
+        "target": options.target,
+        "engine": options.engine,
+        "precision": options.precision,
+        "profile": profile.to_json(),
+        "runtime_fingerprint": runtime_fingerprint(),
+    }
+
+
+def runtime_folder() -> Path:
+    """
+    Find the files that ship into a text encoder's version folder.
+
+    Returns:
+        The folder inside this package.
+    """
+    return Path(__file__).parent / "runtime" / "text_encoder"
+
+
+def runtime_fingerprint() -> str:
+    """
+    Hash the door's code, so that a newer door counts as a different recipe.
+
+    Returns:
+        SHA-256, as 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(runtime_folder().glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def tool_versions() -> dict[str, str]:
+    """
+    List the versions of what made a model.
+
+    Returns:
+        Version by package, and Python's.
+    """
+    return {"python": platform.python_version()} | {tool: metadata.version(tool) for tool in _TOOLS}
+
+
+def hash_files(draft: Draft) -> dict[str, str]:
+    """
+    Hash every file of a version.
+
+    Args:
+        draft: Both assembled models.
+
+    Returns:
+        SHA-256 by path; a path is `door/…` or `core/…`, without the version, which is given when publishing.
+    """
+    hashes: dict[str, str] = {}
+    for part, folder in (("door", draft.door_folder), ("core", draft.core_folder)):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.name != MANIFEST_FILE:
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                hashes[f"{part}/{path.relative_to(folder).as_posix()}"] = digest
+    return hashes
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """
+    Write a manifest into a version folder that isn't published yet.
+
+    Args:
+        folder: The door's version folder.
+
+        manifest: Its content.
+    """
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """
+    Read the manifest of a version.
+
+    Args:
+        folder: The door's version folder.
+
+    Returns:
+        The manifest, or None if there is none that can be read.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("schema") == SCHEMA else None

@@ -1,0 +1,147 @@
+"""
+What an export was asked for, checked before anything slow starts.
+
+This module imports nothing but the standard library: the command line answers at once because of it.
+Add a task, target, engine or precision to the `BUILT_*` tables only when its steps exist.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.errors import BadInput, NotBuilt
+
+KNOWN_TASKS = ("embedding", "text-classification", "reranking", "image-classification", "text-generation")
+"""Every task of the tensor contract."""
+
+BUILT_TASKS = ("embedding",)
+"""Tasks that can be exported now."""
+
+BUILT_TARGETS = ("cpu",)
+"""Targets that have a profile now."""
+
+BUILT_ENGINES = ("onnxruntime",)
+"""Engines that can run the core now."""
+
+BUILT_PRECISIONS = ("fp32",)
+"""Precisions that can be exported now."""
+
+CORE_SUFFIX = "_core"
+"""What the core model's name adds to the door's."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """One export, as asked for on the command line."""
+
+    model: str
+    """A folder, or a model id on the hub."""
+
+    name: str
+    """The model's name in Triton and in the façade's API."""
+
+    repository: Path
+    """The model repository to publish into; made if it isn't there."""
+
+    task: str | None = None
+    """None: found from the model's own files."""
+
+    target: str = "cpu"
+    """The hardware it will run on; picks the profile."""
+
+    engine: str = "onnxruntime"
+    """What runs the graph inside Triton."""
+
+    precision: str = "fp32"
+    """The number format of the weights; fp32 is equal to the original."""
+
+    revision: str | None = None
+    """A branch, tag or commit on the hub; None is the default branch."""
+
+    model_id: str | None = None
+    """The id to record when *model* is a folder; None records the folder's name."""
+
+    trust_remote_code: bool = False
+    """True lets the model's own Python code run on this machine."""
+
+    skip_existing: bool = False
+    """True publishes nothing when the stable version was made from the same source in the same way."""
+
+    @property
+    def core_name(self) -> str:
+        """Name of the Triton model that runs the graph."""
+        return self.name + CORE_SUFFIX
+
+
+def check_options(options: ExportOptions) -> None:
+    """
+    Refuse what can't be exported, before any heavy import.
+
+    Args:
+        options: What was asked for.
+
+    Raises:
+        BadInput: If the name can't be a Triton model's or a folder's.
+
+        NotBuilt: If a task, target, engine or precision isn't there yet.
+    """
+    check_name(options.name)
+    if options.task is not None:
+        check_task(options.task)
+    for what, asked, built in (
+        ("target", options.target, BUILT_TARGETS),
+        ("engine", options.engine, BUILT_ENGINES),
+        ("precision", options.precision, BUILT_PRECISIONS),
+    ):
+        if asked not in built:
+            raise NotBuilt(f"There is no {what} '{asked}' in this version. Use {_either(built)}.")
+
+
+def check_name(name: str) -> None:
+    """
+    Refuse a name that Triton, a URL or a file system can't take, or that a core model would have.
+
+    Args:
+        name: The name asked for.
+
+    Raises:
+        BadInput: If it isn't 1 to 63 of a-z, 0-9, dot, dash, underscore, or ends in the core's suffix.
+    """
+    if not _NAME.fullmatch(name):
+        raise BadInput(
+            f"{name!r} can't be a model name. Use 1 to 63 lower-case letters, digits, dots, dashes or "
+            "underscores, starting with a letter or digit."
+        )
+    if name.endswith(CORE_SUFFIX):
+        raise BadInput(
+            f"{name!r} ends in '{CORE_SUFFIX}', which names the inner models. Choose another name."
+        )
+
+
+def check_task(task: str) -> None:
+    """
+    Refuse a task that can't be exported in this version.
+
+    Args:
+        task: A task's name.
+
+    Raises:
+        BadInput: If there is no such task at all.
+
+        NotBuilt: If the task is known and its steps don't exist yet.
+    """
+    if task in BUILT_TASKS:
+        return
+    if task in KNOWN_TASKS:
+        raise NotBuilt(
+            f"Task '{task}' can't be exported in this version. What can: {', '.join(BUILT_TASKS)}."
+        )
+    raise BadInput(f"There is no task '{task}'. Use {_either(BUILT_TASKS)}.")
+
+
+def _either(choices: tuple[str, ...]) -> str:
+    """Join choices for a sentence: 'a', 'b' or 'c'."""
+    quoted = [f"'{choice}'" for choice in choices]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
