@@ -19,6 +19,7 @@ from facade.middleware.body_limit import BodyLimit
 from facade.middleware.deadline import Deadline
 from facade.middleware.observe import Observe
 from facade.routes import embeddings, models, operations, predict
+from facade.server import Drain
 from facade.telemetry import Metrics
 from facade.triton.client import TritonClient
 
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 DOCS_PATHS = frozenset({"/docs", "/openapi.json"})
 
 
-def build_app(settings: Settings, ring: Ring, backend: TritonBackend | None = None) -> ASGIApp:
+def build_app(
+    settings: Settings, ring: Ring, *, backend: TritonBackend | None = None, drain: Drain | None = None
+) -> ASGIApp:
     """
     Make the whole façade.
 
@@ -47,10 +50,13 @@ def build_app(settings: Settings, ring: Ring, backend: TritonBackend | None = No
 
         backend: Who runs the models; a `TritonClient` for *settings* where None.
 
+        drain: Says when the process is on its way out.
+
     Returns:
         The ASGI application.
     """
     metrics = Metrics()
+    drain = drain or Drain()
     triton = backend if backend is not None else TritonClient(settings.triton_url)
     catalogue = Catalogue(triton, settings.catalogue_interval_s)
     metrics.watch("facade_triton_up", "1 while Triton answers, else 0.", lambda: float(catalogue.is_current))
@@ -85,7 +91,7 @@ def build_app(settings: Settings, ring: Ring, backend: TritonBackend | None = No
         # On by default since 0.165, and a cost on every request.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
-    app.include_router(operations.build_router(catalogue, metrics))
+    app.include_router(operations.build_router(catalogue, metrics, drain))
     app.include_router(predict.build_router(catalogue, embed, settings.default_model))
     app.include_router(embeddings.build_router(embed))
     app.include_router(models.build_router(catalogue))
@@ -97,7 +103,7 @@ def build_app(settings: Settings, ring: Ring, backend: TritonBackend | None = No
     layers: ASGIApp = Deadline(app, settings.default_timeout_s, settings.max_timeout_s)
     layers = Authenticate(layers, ring, public_paths)
     layers = BodyLimit(layers, settings.body_limit_bytes)
-    return Observe(layers, metrics)
+    return Observe(layers, metrics, drain)
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

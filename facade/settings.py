@@ -63,8 +63,14 @@ class Settings(BaseSettings):
     keep_alive_s: Annotated[int, Field(ge=1)] = 75
     """Idle seconds before a connection is closed. Keep it above the load balancer's own idle time-out."""
 
+    drain_s: Annotated[float, Field(ge=0)] = 5.0
+    """
+    Seconds between SIGTERM (readiness turns false, new connections are still served) and the closing of the
+    listener. Longer than a load balancer takes to notice.
+    """
+
     shutdown_grace_s: Annotated[int, Field(ge=0)] = 30
-    """Seconds that requests in flight get to finish after SIGTERM."""
+    """Seconds that requests in flight get to finish after the listener closed."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log line that is written."""

@@ -38,6 +38,7 @@ def serve(host: str | None, port: int | None, triton_url: str | None) -> None:
 
     from facade.access.keys import KeyRing  # noqa: PLC0415
     from facade.app import build_app  # noqa: PLC0415
+    from facade.server import Drain, Server  # noqa: PLC0415
     from facade.settings import Settings  # noqa: PLC0415
     from facade.telemetry import set_up_logging  # noqa: PLC0415
 
@@ -54,8 +55,9 @@ def serve(host: str | None, port: int | None, triton_url: str | None) -> None:
     listener = open_listener(settings.host, settings.port)
     set_up_logging(settings.log_level)
     ring = KeyRing.from_secret(settings.api_key.get_secret_value())
+    drain = Drain()
     config = uvicorn.Config(
-        build_app(settings, ring),
+        build_app(settings, ring, drain=drain),
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -68,7 +70,7 @@ def serve(host: str | None, port: int | None, triton_url: str | None) -> None:
     )
     bound = listener.getsockname()
     click.echo(f"triton-facade listens on http://{bound[0]}:{bound[1]}", err=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config, drain, settings.drain_s).run(sockets=[listener])
 
 
 def open_listener(host: str, port: int) -> socket.socket:

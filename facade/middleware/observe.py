@@ -16,6 +16,7 @@ from facade.context import SCOPE_KEY, RequestContext
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from facade.server import Drain
     from facade.telemetry import Metrics
 
 log = logging.getLogger("facade.access")
@@ -38,11 +39,14 @@ class Observe:
         app: The next layer.
 
         metrics: Where requests are counted.
+
+        drain: While it is on, answers ask callers to connect anew, elsewhere.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, drain: Drain) -> None:
         self._app = app
         self._metrics = metrics
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -62,6 +66,8 @@ class Observe:
                 headers["x-request-id"] = context.request_id
                 if context.version is not None:
                     headers["x-model-version"] = str(context.version)
+                if self._drain.is_draining:
+                    headers["connection"] = "close"
             await send(message)
 
         self._metrics.in_flight.inc()

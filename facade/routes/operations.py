@@ -10,10 +10,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 if TYPE_CHECKING:
     from facade.inference.catalogue import Catalogue
+    from facade.server import Drain
     from facade.telemetry import Metrics
 
 
-def build_router(catalogue: Catalogue, metrics: Metrics) -> APIRouter:
+def build_router(catalogue: Catalogue, metrics: Metrics, drain: Drain) -> APIRouter:
     """
     Make the routes.
 
@@ -21,6 +22,8 @@ def build_router(catalogue: Catalogue, metrics: Metrics) -> APIRouter:
         catalogue: Which models there are.
 
         metrics: What is measured.
+
+        drain: Whether this process is on its way out.
 
     Returns:
         The router.
@@ -35,13 +38,14 @@ def build_router(catalogue: Catalogue, metrics: Metrics) -> APIRouter:
     @router.get("/health/ready")
     async def ready() -> Response:
         """Say whether requests can be answered now; a failing answer means: send them elsewhere."""
-        is_ready = catalogue.is_current and bool(catalogue.models)
-        if is_ready:
-            reason = "ready"
-        elif catalogue.is_current:
-            reason = "Triton serves no model that has a model card; export one with triton-export."
-        else:
+        reason = "ready"
+        if drain.is_draining:
+            reason = "The façade is shutting down."
+        elif not catalogue.is_current:
             reason = "Triton does not answer."
+        elif not catalogue.models:
+            reason = "Triton serves no model that has a model card; export one with triton-export."
+        is_ready = reason == "ready"
         body = {
             "status": "ready" if is_ready else "not ready",
             "reason": reason,

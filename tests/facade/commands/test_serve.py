@@ -32,7 +32,7 @@ def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 @pytest.fixture(name="running")
 def _running() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A façade on a free port, without any Triton."""
-    process = command("serve", "--port", "0", FACADE_API_KEY=KEY)
+    process = command("serve", "--port", "0", FACADE_API_KEY=KEY, FACADE_DRAIN_S="1")
     assert process.stderr is not None
     line = process.stderr.readline()
     assert "listens on http://127.0.0.1:" in line
@@ -98,3 +98,34 @@ def test_help_answers_without_the_server() -> None:
 
     assert found.stderr.strip() == "[]"
     assert "FACADE_TRITON_URL" in found.stdout
+
+
+def test_a_drain_serves_on_and_turns_callers_away(running: tuple[subprocess.Popen[str], str]) -> None:
+    """After SIGTERM readiness is false, new connections still work and are told to close."""
+    process, url = running
+    with httpx.Client(base_url=url, headers={"X-API-Key": KEY}) as client:
+        assert "connection" not in client.get("/health/live").headers
+        process.send_signal(signal.SIGTERM)
+        while (answer := client.get("/health/ready")).json()["reason"] != "The façade is shutting down.":
+            pass
+        assert answer.headers["connection"] == "close"
+        assert client.get("/health/live").status_code == 200
+
+    assert process.wait(20) == 0
+
+
+def test_a_second_signal_cuts_the_drain_short() -> None:
+    """Somebody who presses Ctrl-C twice means it."""
+    process = command("serve", "--port", "0", FACADE_API_KEY=KEY, FACADE_DRAIN_S="600")
+    assert process.stderr is not None
+    url = process.stderr.readline().split()[-1]
+    transport = httpx.HTTPTransport(retries=3)
+    with httpx.Client(base_url=url, transport=transport) as client:
+        client.get("/health/live")
+        process.send_signal(signal.SIGTERM)
+        while client.get("/health/ready").json()["reason"] != "The façade is shutting down.":
+            pass
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(20) == 0
+    process.communicate()

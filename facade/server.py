@@ -1,0 +1,74 @@
+"""
+The HTTP server's life: it listens, drains, and stops without resetting anybody.
+
+A SIGTERM starts the drain: readiness turns false, answers say ``Connection: close``, new connections are still served,
+so that nothing is lost while load balancers notice. After *drain_s* the listener closes, requests in flight finish
+within their bound, and the process ends with exit code 0. A SIGINT (somebody at a terminal) skips the wait; a second
+signal cuts everything short.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+@dataclass(slots=True)
+class Drain:
+    """Whether this process is on its way out; read by readiness and by every answer."""
+
+    is_draining: bool = False
+
+
+class Server(uvicorn.Server):
+    """
+    uvicorn with a drain before its shutdown.
+
+    Args:
+        config: uvicorn's own.
+
+        drain: Set when the drain begins.
+
+        drain_s: Seconds between SIGTERM and the closing of the listener.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._drain_s = drain_s
+        self._closes_at: float | None = None
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGTERM and SIGINT while serving; unlike uvicorn, don't raise them again after a clean stop."""
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        """Begin the drain; at the second signal, stop at once."""
+        if self._closes_at is not None:
+            self.should_exit = self.force_exit = True
+            return
+        self._drain.is_draining = True
+        self._closes_at = time.monotonic() + (self._drain_s if sig == signal.SIGTERM else 0)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say whether to stop; uvicorn asks ten times a second."""
+        if self._closes_at is not None and time.monotonic() >= self._closes_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
