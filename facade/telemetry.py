@@ -52,6 +52,13 @@ class Metrics:
             buckets=BATCH_BUCKETS,
             registry=self.registry,
         )
+        self._queue_wait = Histogram(
+            "facade_queue_wait_seconds",
+            "Longest time that an item of a merged call waited for it, in seconds.",
+            ("model",),
+            buckets=LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
         self._tokens = Counter(
             "facade_tokens_total",
             "Tokens by model and direction.",
@@ -64,6 +71,7 @@ class Metrics:
         self._request_child = cache(lambda *labels: self._requests.labels(*labels).inc)
         self._latency_child = cache(lambda *labels: self._latency.labels(*labels).observe)
         self._batch_child = cache(lambda model: self._batch_size.labels(model).observe)
+        self._wait_child = cache(lambda model: self._queue_wait.labels(model).observe)
         self._token_child = cache(lambda *labels: self._tokens.labels(*labels).inc)
 
     def observe_request(self, method: str, endpoint: str, status: int, seconds: float) -> None:
@@ -71,12 +79,14 @@ class Metrics:
         self._request_child(method, endpoint, str(status))()
         self._latency_child(method, endpoint)(seconds)
 
-    def observe_batch(self, model: str, size: int) -> None:
-        """Record how many items left in one call."""
+    def observe_batch(self, model: str, size: int, waited_s: float) -> None:
+        """Record how many items left in one call, and how long the first of them had waited, in seconds."""
         self._batch_child(model)(size)
+        self._wait_child(model)(waited_s)
 
     def count_tokens(self, model: str, direction: str, tokens: int) -> None:
         """Count tokens read (``in``) or written (``out``) by a model."""
+        self._wait_child = cache(lambda model: self._queue_wait.labels(model).observe)
         self._token_child(model, direction)(tokens)
 
     def watch(self, name: str, description: str, read: Callable[[], float]) -> None:

@@ -11,23 +11,29 @@ Rules that a later editor must keep:
 2. An item whose caller left, or whose deadline passed, is never sent.
 3. A call nobody waits for any more is cancelled.
 4. A failure that can be one item's fault fails that item's caller alone: the call is halved until it is found.
-5. Nothing here knows what an item is.
+5. What doesn't fit is refused at the door (`admission`), and what waits leaves in fair turns (`fair_queue`).
+6. Nothing here knows what an item is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from facade.errors import BackendFailed, BackendUnavailable, DeadlineExceeded, FacadeError, InvalidInput
+from facade.inference.fair_queue import FairQueue, Share
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from facade.inference.admission import Admission
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+DEFAULT_SHARE = Share()
+"""Where tiers don't matter, there is one."""
+
 ITEM_FAULTS = (InvalidInput, BackendFailed)
 """Errors of a merged call that may be the fault of one of its items."""
 
@@ -75,6 +81,7 @@ class _Entry(Generic[Item, Result]):
     ticket: _Ticket[Result]
     index: int
     item: Item
+    queued_at: float
 
 
 class Batcher(Generic[Item, Result]):
@@ -89,7 +96,10 @@ class Batcher(Generic[Item, Result]):
 
         max_calls: Most calls under way.
 
-        observe_batch: Called with the number of items of each call that leaves.
+        admission: Bounds what is taken in; None takes everything.
+
+        observe_batch: Called with the number of items of each call that leaves, and the longest time in seconds that
+            one of them waited.
     """
 
     def __init__(
@@ -98,13 +108,15 @@ class Batcher(Generic[Item, Result]):
         *,
         max_batch_size: int,
         max_calls: int,
-        observe_batch: Callable[[int], None] = lambda _size: None,
+        admission: Admission | None = None,
+        observe_batch: Callable[[int, float], None] = lambda _size, _waited_s: None,
     ) -> None:
         self._execute = execute
         self._max_batch_size = max_batch_size
         self._max_calls = max_calls
+        self._admission = admission
         self._observe_batch = observe_batch
-        self._waiting: deque[_Entry[Item, Result]] = deque()
+        self._waiting: FairQueue[_Entry[Item, Result]] = FairQueue()
         self._calls: set[_Call] = set()
         self._is_pump_due = False
 
@@ -118,7 +130,9 @@ class Batcher(Generic[Item, Result]):
         """Calls under way."""
         return len(self._calls)
 
-    async def submit(self, items: Sequence[Item], *, deadline: float) -> list[Result]:
+    async def submit(
+        self, items: Sequence[Item], *, deadline: float, share: Share = DEFAULT_SHARE
+    ) -> list[Result]:
         """
         Have the items run, merged with whatever else waits.
 
@@ -127,15 +141,22 @@ class Batcher(Generic[Item, Result]):
 
             deadline: On the loop's clock, in seconds; items not sent by then never are.
 
+            share: The tier that the caller belongs to.
+
         Returns:
             One result an item, in the items' order.
 
         Raises:
+            Overloaded: At once, if there is no room.
+
             FacadeError: The first error that one of the items met.
         """
+        if self._admission is not None:
+            self._admission.enter(len(items), share)
         loop = asyncio.get_running_loop()
+        now = loop.time()
         ticket: _Ticket[Result] = _Ticket(deadline, [None] * len(items), len(items), loop.create_future())
-        self._waiting.extend(_Entry(ticket, index, item) for index, item in enumerate(items))
+        self._waiting.push([_Entry(ticket, index, item, now) for index, item in enumerate(items)], share)
         # On the loop's next turn, so that what arrives within this turn leaves together.
         if not self._is_pump_due:
             self._is_pump_due = True
@@ -144,6 +165,8 @@ class Batcher(Generic[Item, Result]):
             await ticket.done
         finally:
             self._leave(ticket)
+            if self._admission is not None:
+                self._admission.leave(len(items), share)
         return ticket.results  # type: ignore[return-value]  # no None is left once `done` has a result
 
     async def aclose(self) -> None:
@@ -167,7 +190,7 @@ class Batcher(Generic[Item, Result]):
         now = asyncio.get_running_loop().time()
         batch: list[_Entry[Item, Result]] = []
         while self._waiting and len(batch) < self._max_batch_size:
-            entry = self._waiting.popleft()
+            entry = self._waiting.pop()
             if entry.ticket.done.done():
                 continue
             if entry.ticket.deadline <= now:
@@ -185,8 +208,15 @@ class Batcher(Generic[Item, Result]):
         call.task = asyncio.get_running_loop().create_task(self._run(call, batch))
 
     async def _run(self, call: _Call, batch: list[_Entry[Item, Result]]) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        waited_s = started - min(entry.queued_at for entry in batch)
+        self._observe_batch(len(batch), waited_s)
         try:
             await self._attempt(batch)
+            if self._admission is not None:
+                now = loop.time()
+                self._admission.learn(waited_s=waited_s, call_s=now - started, now=now)
         finally:
             self._calls.discard(call)
             for ticket in {entry.ticket for entry in batch}:
@@ -199,7 +229,6 @@ class Batcher(Generic[Item, Result]):
         if not batch:
             return
         timeout_s = max(entry.ticket.deadline for entry in batch) - asyncio.get_running_loop().time()
-        self._observe_batch(len(batch))
         try:
             results = await self._execute([entry.item for entry in batch], max(timeout_s, 0.001))
         except ITEM_FAULTS as error:

@@ -7,6 +7,7 @@ One text's answer is an `Embedding`; texts of many callers travel in one call (`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -64,7 +65,7 @@ class Embed:
 
         calls_in_flight: Merged calls under way for one model version.
 
-        observe_batch: Called with model name and size of each merged call.
+        observe_batch: Called with model name, size and longest wait in seconds of each merged call.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Embed:
         *,
         max_inputs: int,
         calls_in_flight: int,
-        observe_batch: Callable[[str, int], None] = lambda _model, _size: None,
+        observe_batch: Callable[[str, int, float], None] = lambda _model, _size, _waited_s: None,
     ) -> None:
         self._backend = backend
         self._catalogue = catalogue
@@ -162,7 +163,7 @@ class Embed:
                 _Call(self._backend, model.name, str(version)),
                 max_batch_size=model.max_batch_size,
                 max_calls=self._calls_in_flight,
-                observe_batch=lambda size: self._observe_batch(model.name, size),
+                observe_batch=partial(self._observe_batch, model.name),
             )
         return batcher
 

@@ -1,0 +1,125 @@
+"""The bound follows the model: down when waits grow, up when it was in the way, fair to tiers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facade.errors import Overloaded
+from facade.inference.admission import Admission
+from facade.inference.fair_queue import Share
+
+ONE = Share("one")
+
+
+def admission(limit: float = 100) -> Admission:
+    """A bound that starts at *limit*."""
+    return Admission(min_items=10, max_items=1000, batch_items=8, limit=limit)
+
+
+def fill(door: Admission, share: Share) -> None:
+    """Enter until refused."""
+    while True:
+        door.enter(1, share)
+
+
+def test_what_does_not_fit_is_refused_with_a_wait() -> None:
+    """Refused at once, and told when to come back."""
+    door = admission(limit=2)
+    door.enter(2, ONE)
+
+    with pytest.raises(Overloaded) as caught:
+        door.enter(1, ONE)
+
+    assert (caught.value.retry_after_s or 0) >= 0.25
+    door.leave(2, ONE)
+    door.enter(1, ONE)
+
+
+def test_a_large_request_can_enter_an_idle_service() -> None:
+    """Otherwise 2,048 texts would be refused for ever."""
+    door = admission(limit=10)
+    door.enter(2048, ONE)
+
+    with pytest.raises(Overloaded):
+        door.enter(1, ONE)
+
+
+def test_long_waits_shrink_the_bound_once_a_call() -> None:
+    """A slow Triton lowers what is admitted, step by step down to what its calls hold."""
+    door = admission()
+    door.learn(waited_s=5.0, call_s=1.0, now=10.0)
+    assert door.limit == pytest.approx(90)
+    door.learn(waited_s=5.0, call_s=1.0, now=10.5)
+    assert door.limit == pytest.approx(90)
+
+    for second in range(11, 100):
+        door.learn(waited_s=5.0, call_s=1.0, now=float(second))
+    assert door.limit == 10
+
+
+def test_a_bound_in_the_way_grows_while_waits_are_short() -> None:
+    """A Triton that recovers is given more again; an idle one teaches nothing."""
+    door = admission(limit=20)
+    door.learn(waited_s=0.01, call_s=0.05, now=1.0)
+    assert door.limit == 20
+
+    door.enter(19, ONE)
+    door.learn(waited_s=0.01, call_s=0.05, now=2.0)
+    assert door.limit == 28
+
+
+def test_low_priority_is_refused_first() -> None:
+    """The last part of the bound is kept for the higher priority."""
+    door = admission(limit=100)
+    high, low = Share("high", priority=1), Share("low", priority=3)
+    for _ in range(85):
+        door.enter(1, high)
+
+    with pytest.raises(Overloaded):
+        fill(door, low)
+    door.enter(1, high)
+
+
+def test_no_tier_is_shut_out() -> None:
+    """However much the high priority takes, the low one gets its guaranteed part."""
+    door = admission(limit=100)
+    high, low = Share("high", priority=1), Share("low", priority=2)
+    with pytest.raises(Overloaded):
+        fill(door, high)
+
+    door.enter(1, low)
+
+    assert door.by_tier["low"] == 1
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("enter"), st.integers(1, 50), st.sampled_from("abc")),
+            st.tuples(st.just("leave"), st.integers(0, 9), st.just("")),
+            st.tuples(st.just("learn"), st.integers(0, 4000), st.just("")),
+        ),
+        max_size=60,
+    )
+)
+def test_the_books_balance(steps: list[tuple[str, int, str]]) -> None:
+    """Whatever happens, what is counted is what is inside, and the bound stays in its bounds."""
+    door = admission()
+    inside: list[tuple[int, Share]] = []
+    for clock, (step, number, tier) in enumerate(steps):
+        if step == "enter":
+            share = Share(tier, priority=1 + "abc".index(tier))
+            try:
+                door.enter(number, share)
+            except Overloaded:
+                continue
+            inside.append((number, share))
+        elif step == "leave" and inside:
+            items, share = inside.pop(number % len(inside))
+            door.leave(items, share)
+        elif step == "learn":
+            door.learn(waited_s=number / 1000, call_s=0.1, now=float(clock))
+        assert door.admitted == sum(items for items, _ in inside) == sum(door.by_tier.values())
+        assert 10 <= door.limit <= 1000
