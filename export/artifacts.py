@@ -107,8 +107,8 @@ class ParityReport:
     """What the table asks for."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as the manifest records it."""
-        return asdict(self)
+        """Return the report as the manifest records it, equal to what is read back from the file."""
+        return asdict(self) | {"points": [asdict(point) for point in self.points]}
 
 
 @dataclass(frozen=True)

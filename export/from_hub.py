@@ -158,7 +158,7 @@ def fingerprint_files(folder: Path) -> str:
 def _locate(options: ExportOptions) -> tuple[Path, str, str | None]:
     """Return the model's folder, its id to record, and its commit if it came from the hub."""
     folder = Path(options.model).expanduser()
-    if folder.is_dir():
+    if options.model and folder.is_dir():
         if options.revision is not None:
             raise BadInput("--revision names a commit on the hub, but MODEL is a folder. Leave it out.")
         return folder.resolve(), options.model_id or folder.resolve().name, None

@@ -1,0 +1,59 @@
+"""A tiny model and what the export makes of it, each made once for the run."""
+
+from pathlib import Path
+
+import pytest
+
+from export import from_hub, pipeline, profiles, to_onnx, to_triton
+from export.artifacts import Draft, Graph, Publication, SourceModel
+from export.options import ExportOptions
+from export.progress import Progress
+from tests.export.tiny_model import make_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a sentence-transformers model with random weights; not to be written to."""
+    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def options(tiny_model: Path, tmp_path: Path) -> ExportOptions:
+    """An export of the tiny model into a repository of the test's own."""
+    return ExportOptions(model=str(tiny_model), name="tiny", repository=tmp_path / "repository")
+
+
+@pytest.fixture
+def source(options: ExportOptions) -> SourceModel:
+    """The tiny model, found."""
+    return from_hub.find_model(options)
+
+
+@pytest.fixture(scope="session")
+def converted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    """The tiny model's graph; not to be moved."""
+    folder = tmp_path_factory.mktemp("converted")
+    found = from_hub.find_model(ExportOptions(model=str(tiny_model), name="tiny", repository=folder))
+    return to_onnx.convert_to_onnx(found, folder / "graph")
+
+
+@pytest.fixture
+def draft(options: ExportOptions, source: SourceModel, converted: Graph, tmp_path: Path) -> Draft:
+    """Both models of a version of the tiny model, assembled from a copy of its graph."""
+    graph_folder = tmp_path / "graph"
+    graph_folder.mkdir()
+    copy = graph_folder / converted.path.name
+    copy.write_bytes(converted.path.read_bytes())
+    graph = Graph(copy, converted.input_names, converted.output_name, converted.dimension, converted.opset)
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    return to_triton.assemble(options, source, graph, profiles.cpu_profile(2), staging)
+
+
+@pytest.fixture(scope="session")
+def published(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Publication:
+    """The tiny model, exported and published once by the whole pipeline; not to be written to."""
+    repository = tmp_path_factory.mktemp("published") / "repository"
+    return pipeline.run_export(
+        ExportOptions(model=str(tiny_model), name="tiny", repository=repository), Progress(None)
+    )

@@ -1,0 +1,63 @@
+"""Requests that can't be met are refused before anything heavy is imported."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from export.errors import BadInput, NotBuilt
+from export.options import ExportOptions, check_name, check_options, check_task
+
+GOOD = ExportOptions(model="m", name="minilm", repository=Path("r"))
+
+
+@pytest.mark.parametrize("name", ["minilm", "a", "0", "all-minilm.l6_v2", "a" * 63])
+def test_good_names_pass(name: str) -> None:
+    """Names that Triton, a URL and a file system take are accepted."""
+    check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../x", "a/b", "a b", "A", ".a", "-a", "a" * 64, "é", "a\n", "minilm_core", "a\0"]
+)
+def test_bad_names_are_refused(name: str) -> None:
+    """Names that could leave the repository, hide, or collide with a core are refused."""
+    with pytest.raises(BadInput):
+        check_name(name)
+
+
+def test_known_task_that_is_not_built_names_what_is() -> None:
+    """A task of a later version is told apart from a mistyped one, and both name what exists."""
+    with pytest.raises(NotBuilt, match="What can: embedding"):
+        check_task("reranking")
+    with pytest.raises(BadInput, match="Use 'embedding'"):
+        check_task("embeding")
+
+
+@pytest.mark.parametrize(
+    ("field", "asked"), [("target", "a100"), ("engine", "tensorrt"), ("precision", "int8")]
+)
+def test_what_is_not_built_is_named(field: str, asked: str) -> None:
+    """A target, engine or precision that isn't there yet is refused with what is."""
+    with pytest.raises(NotBuilt, match=f"no {field} '{asked}' in this version. Use '"):
+        check_options(replace(GOOD, **{field: asked}))
+
+
+def test_good_options_pass() -> None:
+    """The defaults can be exported, with or without a named task."""
+    check_options(GOOD)
+    check_options(replace(GOOD, task="embedding"))
+
+
+def test_the_core_is_named_after_the_door() -> None:
+    """The inner model's name is the model's with a suffix that no model may have."""
+    assert GOOD.core_name == "minilm_core"
+
+
+def test_options_are_checked_without_heavy_imports() -> None:
+    """The command line and its options need neither torch nor numpy nor protobuf."""
+    heavy = "torch transformers onnx onnxruntime numpy google.protobuf grpc huggingface_hub"
+    code = f"import sys, export.cli; print([m for m in {heavy.split()} if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
