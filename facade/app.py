@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -34,11 +34,19 @@ if TYPE_CHECKING:
     from facade.settings import Settings
     from facade.triton.interface import TritonBackend
 
+SAMPLE_INTERVAL_S = 1.0
+"""How often watched gauges are looked up, in seconds; scrapes come every 15."""
+
 DOCS_PATHS = frozenset({"/docs", "/openapi.json"})
 
 
 def build_app(
-    settings: Settings, ring: Ring, *, backend: TritonBackend | None = None, drain: Drain | None = None
+    settings: Settings,
+    ring: Ring,
+    *,
+    backend: TritonBackend | None = None,
+    drain: Drain | None = None,
+    metrics: Metrics | None = None,
 ) -> ASGIApp:
     """
     Make the whole façade.
@@ -52,14 +60,21 @@ def build_app(
 
         drain: Says when the process is on its way out.
 
+        metrics: Where things are counted.
+
     Returns:
         The ASGI application.
     """
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     drain = drain or Drain()
     triton = backend if backend is not None else TritonClient(settings.triton_url)
     catalogue = Catalogue(triton, settings.catalogue_interval_s)
-    metrics.watch("facade_triton_up", "1 while Triton answers, else 0.", lambda: float(catalogue.is_current))
+    metrics.watch(
+        "facade_triton_up",
+        "1 while Triton answers, else 0.",
+        lambda: float(catalogue.is_current),
+        mode="livemin",
+    )
     embed = Embed(
         triton,
         catalogue,
@@ -70,13 +85,13 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(catalogue.follow())
+        background = [asyncio.create_task(catalogue.follow()), asyncio.create_task(_sample_often(metrics))]
         try:
             yield
         finally:
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             await embed.aclose()
             await triton.aclose()
 
@@ -104,6 +119,12 @@ def build_app(
     layers = Authenticate(layers, ring, public_paths)
     layers = BodyLimit(layers, settings.body_limit_bytes)
     return Observe(layers, metrics, drain)
+
+
+async def _sample_often(metrics: Metrics) -> NoReturn:
+    while True:
+        metrics.sample()
+        await asyncio.sleep(SAMPLE_INTERVAL_S)
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

@@ -27,6 +27,15 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port to listen on; 0 lets the system choose a free one, which the log then names."""
 
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Worker processes behind the port: 4 in production, 1 on a laptop."""
+
+    metrics_host: str = "127.0.0.1"
+    """Address of the metrics port; whoever can reach it reads the metrics without a key."""
+
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = 9464
+    """Port that serves ``/metrics`` alone, without a key; empty for none. 9464 is OpenTelemetry's for Prometheus."""
+
     triton_url: str = "127.0.0.1:8001"
     """``host:port`` of Triton's gRPC endpoint."""
 
@@ -81,6 +90,11 @@ class Settings(BaseSettings):
         return (
             frozenset(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
         )
+
+    @field_validator("metrics_port", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("api_key")
     @classmethod

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import orjson
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    start_http_server,
+    values,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +28,15 @@ LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
+INDEX_VARIABLE = "FACADE_WORKER_INDEX"
+"""Environment variable: which of several workers this process is. The index is stable over restarts."""
+
+MULTIPROC_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable (prometheus_client's own): where several workers keep their counters."""
+
 QUIET_LOGGERS = ("uvicorn.access", "uvicorn.error", "uvicorn")
+
+GaugeMode = Literal["livesum", "livemin", "livemax"]
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -31,7 +49,13 @@ class Metrics:
     """
 
     def __init__(self) -> None:
+        self._shared_folder = os.environ.get(MULTIPROC_VARIABLE)
+        if self._shared_folder is not None:
+            # By the worker's index and not by its pid: files of dead workers would pile up and slow every scrape.
+            index = os.environ.get(INDEX_VARIABLE, "0")
+            values.ValueClass = values.MultiProcessValue(lambda: index)  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self._watched: list[tuple[Gauge, Callable[[], float]]] = []
         self._requests = Counter(
             "api_requests_total",
             "Requests answered, by method, route and status.",
@@ -66,7 +90,10 @@ class Metrics:
             registry=self.registry,
         )
         self.in_flight = Gauge(
-            "facade_requests_in_flight", "Requests being answered now.", registry=self.registry
+            "facade_requests_in_flight",
+            "Requests being answered now.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self._request_child = cache(lambda *labels: self._requests.labels(*labels).inc)
         self._latency_child = cache(lambda *labels: self._latency.labels(*labels).observe)
@@ -89,9 +116,64 @@ class Metrics:
         self._wait_child = cache(lambda model: self._queue_wait.labels(model).observe)
         self._token_child(model, direction)(tokens)
 
-    def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
-        """Add a gauge whose value *read* gives when it is scraped."""
-        Gauge(name, description, registry=self.registry).set_function(read)
+    def watch(
+        self, name: str, description: str, read: Callable[[], float], mode: GaugeMode = "livesum"
+    ) -> None:
+        """
+        Add a gauge whose value is looked up when it is needed.
+
+        Args:
+            name: The metric's name.
+
+            description: Its help text.
+
+            read: Gives the value.
+
+            mode: How the values of several workers become one.
+        """
+        gauge = Gauge(name, description, registry=self.registry, multiprocess_mode=mode)
+        self._watched.append((gauge, read))
+
+    def sample(self) -> None:
+        """Look all watched values up; a worker does so every second, for scrapes that another one answers."""
+        for gauge, read in self._watched:
+            gauge.set(read())
+
+    def expose(self) -> bytes:
+        """
+        Write all metrics in Prometheus's text format.
+
+        Returns:
+            Those of all workers, where there are several.
+        """
+        self.sample()
+        return generate_latest(
+            self.registry if self._shared_folder is None else _shared_registry(self._shared_folder)
+        )
+
+
+def serve_metrics(host: str, port: int, source: str | Metrics) -> None:
+    """
+    Serve metrics over HTTP from a thread of their own, to whoever can reach the address.
+
+    Args:
+        host: Address.
+
+        port: Port.
+
+        source: The folder that several workers share, or the metrics of this process.
+
+    Raises:
+        OSError: If the address can't be listened on.
+    """
+    registry = _shared_registry(source) if isinstance(source, str) else source.registry
+    start_http_server(port, host, registry=registry)
+
+
+def _shared_registry(folder: str) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    return registry
 
 
 class JsonFormatter(logging.Formatter):

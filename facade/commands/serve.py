@@ -1,14 +1,23 @@
-"""``triton-facade serve``: run the HTTP server."""
+"""``triton-facade serve``: run the HTTP server, in this process or in several workers."""
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+    from facade.settings import Settings
+    from facade.telemetry import Metrics
+
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted; uvicorn's own default."""
 
 
 class CannotListen(click.ClickException):
@@ -25,39 +34,115 @@ class CannotListen(click.ClickException):
 @click.option(
     "--triton-url", help="Triton's gRPC host:port.  [env: FACADE_TRITON_URL; default: 127.0.0.1:8001]"
 )
-def serve(host: str | None, port: int | None, triton_url: str | None) -> None:
+@click.option(
+    "--workers", type=click.IntRange(1), help="Worker processes.  [env: FACADE_WORKERS; default: 1]"
+)
+def serve(host: str | None, port: int | None, triton_url: str | None, workers: int | None) -> None:
     """
     Serve the models of a Triton over HTTP.
 
     Settings come from the environment (FACADE_*); FACADE_API_KEY is the key that callers send.
-    Exit codes: 0 stopped, 2 a setting is missing or wrong, 3 the address can't be listened on.
+    Exit codes: 0 stopped, 1 the workers can't run, 2 a setting is missing or wrong, 3 an address can't be listened on.
     """
-    # Imported here, so that --help answers at once.
-    import uvicorn  # noqa: PLC0415
+    # Imported here and below, so that --help answers at once.
+    from facade.telemetry import INDEX_VARIABLE, set_up_logging  # noqa: PLC0415
+
+    settings = read_settings({"host": host, "port": port, "triton_url": triton_url, "workers": workers})
+    set_up_logging(settings.log_level)
+    if INDEX_VARIABLE in os.environ:
+        _run_worker(settings)
+    elif settings.workers > 1:
+        sys.exit(_run_workers(settings))
+    else:
+        _run_alone(settings)
+
+
+def read_settings(chosen: dict[str, Any]) -> Settings:
+    """
+    Read the settings, the command line's before the environment's.
+
+    Args:
+        chosen: Values by field; None where the command line says nothing.
+
+    Returns:
+        Settings that can serve.
+
+    Raises:
+        click.UsageError: If one is missing or wrong; says which environment variable, and never its value.
+    """
     from pydantic import ValidationError  # noqa: PLC0415
 
-    from facade.access.keys import KeyRing  # noqa: PLC0415
-    from facade.app import build_app  # noqa: PLC0415
-    from facade.server import Drain, Server  # noqa: PLC0415
     from facade.settings import Settings  # noqa: PLC0415
-    from facade.telemetry import set_up_logging  # noqa: PLC0415
 
-    chosen: dict[str, Any] = {"host": host, "port": port, "triton_url": triton_url}
     try:
         settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
     except ValidationError as error:
-        raise click.UsageError(describe_settings_error(error)) from None
+        raise click.UsageError(_describe(error)) from None
     if settings.api_key is None:
         raise click.UsageError(
             "FACADE_API_KEY is not set, so nobody could call. Set it to a long random string, for example the "
             "output of: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
         )
+    return settings
+
+
+def _run_alone(settings: Settings) -> None:
+    """Serve from this process, metrics included."""
+    from facade.telemetry import Metrics, serve_metrics  # noqa: PLC0415
+
     listener = open_listener(settings.host, settings.port)
-    set_up_logging(settings.log_level)
-    ring = KeyRing.from_secret(settings.api_key.get_secret_value())
+    metrics = Metrics()
+    if settings.metrics_port is not None:
+        try:
+            serve_metrics(settings.metrics_host, settings.metrics_port, metrics)
+        except OSError as error:
+            raise _cannot_serve_metrics(settings, error) from None
+    _announce(listener)
+    _serve(settings, listener, metrics)
+
+
+def _run_worker(settings: Settings) -> None:
+    """Serve as one of several workers on a port that they share."""
+    from facade.telemetry import Metrics  # noqa: PLC0415
+    from facade.workers import die_with_parent  # noqa: PLC0415
+
+    die_with_parent()
+    _serve(settings, open_listener(settings.host, settings.port, is_shared=True), Metrics())
+
+
+def _run_workers(settings: Settings) -> int:
+    """Start workers and keep them running."""
+    from facade.workers import Workers, reserve_port  # noqa: PLC0415
+
+    try:
+        reserved = reserve_port(settings.host, settings.port)
+    except OSError as error:
+        raise _cannot_listen(settings.host, settings.port, error) from None
+    with reserved:
+        port = reserved.getsockname()[1]
+        command = [sys.executable, "-m", "facade", "serve", "--host", settings.host, "--port", str(port)]
+        command += ["--triton-url", settings.triton_url]
+        workers = Workers(command, settings.workers)
+        if settings.metrics_port is not None:
+            try:
+                workers.serve_metrics(settings.metrics_host, settings.metrics_port)
+            except OSError as error:
+                raise _cannot_serve_metrics(settings, error) from None
+        _announce(reserved)
+        return workers.run()
+
+
+def _serve(settings: Settings, listener: socket.socket, metrics: Metrics) -> None:
+    import uvicorn  # noqa: PLC0415
+
+    from facade.access.keys import KeyRing  # noqa: PLC0415
+    from facade.app import build_app  # noqa: PLC0415
+    from facade.server import Drain, Server  # noqa: PLC0415
+
     drain = Drain()
+    key = settings.api_key.get_secret_value() if settings.api_key is not None else ""
     config = uvicorn.Config(
-        build_app(settings, ring, drain=drain),
+        build_app(settings, KeyRing.from_secret(key), drain=drain, metrics=metrics),
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -68,19 +153,19 @@ def serve(host: str | None, port: int | None, triton_url: str | None) -> None:
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
     )
-    bound = listener.getsockname()
-    click.echo(f"triton-facade listens on http://{bound[0]}:{bound[1]}", err=True)
     Server(config, drain, settings.drain_s).run(sockets=[listener])
 
 
-def open_listener(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
     """
-    Listen before anything else starts, so that a port already taken is one clear sentence.
+    Take the port before anything else starts, so that one already taken is one clear sentence.
 
     Args:
         host: Address or name.
 
         port: Port, or 0 for any free one.
+
+        is_shared: Whether other workers listen on the same port.
 
     Returns:
         The bound socket.
@@ -89,33 +174,41 @@ def open_listener(host: str, port: int) -> socket.socket:
         CannotListen: If the address can't be listened on.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
+        listener.listen(BACKLOG)
     except OSError as error:
-        raise CannotListen(
-            f"Can't listen on {host}:{port}: {error.strerror or error}. Choose another with --host or --port."
-        ) from None
+        raise _cannot_listen(host, port, error) from None
     listener.setblocking(False)  # noqa: FBT003  # the standard library takes it by position
     return listener
 
 
-def describe_settings_error(error: ValidationError) -> str:
-    """
-    Say which environment variables are wrong.
+def _announce(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    click.echo(f"triton-facade listens on http://{host}:{port}", err=True)
 
-    Args:
-        error: pydantic's `ValidationError`.
 
-    Returns:
-        One line a variable, without the values, which may be secret.
-    """
-    problems = error.errors(include_input=False)
+def _cannot_listen(host: str, port: int, error: OSError) -> CannotListen:
+    return CannotListen(
+        f"Can't listen on {host}:{port}: {error.strerror or error}. Choose another with --host or --port."
+    )
+
+
+def _cannot_serve_metrics(settings: Settings, error: OSError) -> CannotListen:
+    return CannotListen(
+        f"Can't serve metrics on {settings.metrics_host}:{settings.metrics_port}: {error.strerror or error}. "
+        "Choose another with FACADE_METRICS_PORT, or set it empty for none."
+    )
+
+
+def _describe(error: ValidationError) -> str:
+    """Say which environment variables are wrong, one a line, without the values: they may be secret."""
     lines = []
-    for problem in problems:
+    for problem in error.errors(include_input=False):
         name = "_".join(str(part) for part in problem["loc"])
         reason = str(problem["msg"]).removeprefix("Value error, ")
         lines.append(f"FACADE_{name.upper()}: {reason}" if name else reason)

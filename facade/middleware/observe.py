@@ -6,6 +6,7 @@ import logging
 import re
 import time
 import uuid
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
@@ -26,6 +27,9 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Any other method is counted as OTHER, so that callers can't add labels."""
+
+PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
+"""Routes that machines ask every few seconds; a line is worth it only when the answer isn't fine."""
 
 UNMATCHED = "unmatched"
 """Route label of paths that lead nowhere."""
@@ -90,8 +94,10 @@ class Observe:
         self._metrics.observe_request(method, endpoint, status, seconds)
         if context.model is not None:
             self._metrics.count_tokens(context.model, "in", context.tokens)
-        if log.isEnabledFor(logging.INFO):
-            log.info(
+        level = logging.DEBUG if endpoint in PROBES and status == HTTPStatus.OK else logging.INFO
+        if log.isEnabledFor(level):
+            log.log(
+                level,
                 "request",
                 extra={
                     "request_id": context.request_id,

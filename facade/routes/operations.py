@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 if TYPE_CHECKING:
     from facade.inference.catalogue import Catalogue
@@ -56,6 +56,6 @@ def build_router(catalogue: Catalogue, metrics: Metrics, drain: Drain) -> APIRou
     @router.get("/metrics")
     async def read_metrics() -> Response:
         """Give all metrics in Prometheus's text format."""
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.expose(), media_type=CONTENT_TYPE_LATEST)
 
     return router

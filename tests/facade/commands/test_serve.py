@@ -25,7 +25,7 @@ def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "facade", *arguments],
         stderr=subprocess.PIPE,
         text=True,
-        env={**kept, "FACADE_TRITON_URL": "127.0.0.1:1", **environment},
+        env={**kept, "FACADE_TRITON_URL": "127.0.0.1:1", "FACADE_METRICS_PORT": "", **environment},
     )
 
 

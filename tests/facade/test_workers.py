@@ -1,0 +1,152 @@
+"""Several workers behind one port: counted as one, replaced when they die, gone when told."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from facade.workers import reserve_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KEY = "only-for-this-test"
+
+
+def free_port() -> int:
+    """Find a port that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+    """Wait until *condition* holds."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, f"waited too long until {what}"
+        time.sleep(0.02)
+
+
+class Service:
+    """Workers, started as an operator starts them."""
+
+    def __init__(self, workers: int) -> None:
+        self.metrics_url = f"http://127.0.0.1:{(metrics_port := free_port())}/metrics"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("FACADE_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "facade", "serve", "--port", "0", "--workers", str(workers)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **kept,
+                "FACADE_API_KEY": KEY,
+                "FACADE_TRITON_URL": "127.0.0.1:1",
+                "FACADE_METRICS_PORT": str(metrics_port),
+                "FACADE_DRAIN_S": "0",
+                "FACADE_LOG_LEVEL": "error",
+            },
+        )
+        assert self.process.stderr is not None
+        self.url = self.process.stderr.readline().split()[-1]
+        until(lambda: len(self.worker_pids()) == workers and self.is_up(), "all workers run")
+
+    def worker_pids(self) -> list[int]:
+        """The workers' process ids."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def is_up(self) -> bool:
+        """Whether somebody listens."""
+        try:
+            return httpx.get(f"{self.url}/health/live").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def count(self) -> float:
+        """How many requests to an unknown path the workers together have counted."""
+        text = httpx.get(self.metrics_url).text
+        found = re.search(r'api_requests_total\{endpoint="unmatched",method="GET",status="404"\} (\S+)', text)
+        return float(found[1]) if found else 0.0
+
+    def call(self, times: int) -> None:
+        """Ask for an unknown path, each time over a new connection."""
+        for _ in range(times):
+            answer = httpx.get(f"{self.url}/nope", headers={"X-API-Key": KEY})
+            assert answer.status_code == 404
+
+
+@pytest.fixture(name="service")
+def _service() -> Iterator[Service]:
+    """Two workers."""
+    service = Service(2)
+    yield service
+    service.process.kill()
+    service.process.communicate()
+
+
+def test_metrics_are_those_of_all_workers(service: Service) -> None:
+    """However connections spread, one scrape has the sum."""
+    service.call(40)
+
+    assert service.count() == 40
+
+
+def test_a_worker_that_dies_is_replaced_and_its_counts_stay(service: Service) -> None:
+    """Counters go on with the successor."""
+    service.call(20)
+    victim = service.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: len(service.worker_pids()) == 2 and victim not in service.worker_pids(), "it is replaced")
+    until(service.is_up, "it listens")
+    service.call(20)
+
+    assert service.count() == 40
+
+
+def test_told_to_stop_all_are_gone(service: Service) -> None:
+    """Exit code 0, no worker left, no files left."""
+    pids = service.worker_pids()
+    environment = Path(f"/proc/{pids[0]}/environ").read_text().split("\0")
+    (metrics_folder,) = (
+        line.partition("=")[2] for line in environment if line.startswith("PROMETHEUS_MULTIPROC")
+    )
+    service.process.send_signal(signal.SIGTERM)
+
+    assert service.process.wait(30) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert not Path(metrics_folder).exists()
+
+
+def test_workers_die_with_a_parent_that_is_killed(service: Service) -> None:
+    """Nobody is left holding the port."""
+    pids = service.worker_pids()
+    service.process.kill()
+    service.process.wait()
+
+    until(lambda: not any(_runs(pid) for pid in pids), "the workers are gone")
+
+
+def test_a_port_of_somebody_else_is_refused() -> None:
+    """SO_REUSEPORT is for our own workers, not for sharing a port by accident."""
+    with (
+        socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken,
+        pytest.raises(OSError, match="already in use"),
+    ):
+        reserve_port("127.0.0.1", taken.getsockname()[1])
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
