@@ -146,7 +146,8 @@ def hash_files(draft: Draft) -> dict[str, str]:
     hashes: dict[str, str] = {}
     for part, folder in (("door", draft.door_folder), ("core", draft.core_folder)):
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.name != MANIFEST_FILE:
+            # NOTE: Triton's stub writes __pycache__ into a served version, whatever the environment says.
+            if path.is_file() and path.name != MANIFEST_FILE and path.parent.name != "__pycache__":
                 with path.open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
                 hashes[f"{part}/{path.relative_to(folder).as_posix()}"] = digest

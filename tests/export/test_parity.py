@@ -19,10 +19,14 @@ from export.options import BUILT_PRECISIONS, ExportOptions
 from tests.export.tiny_model import MAX_TOKENS, make_tiny_model
 
 
+def edit_json_file(path: Path, **changes: Any) -> None:
+    """Change values of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 def edit_door(draft: Draft, **changes: Any) -> None:
     """Change settings of an assembled door."""
-    path = draft.door_folder / "door.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    edit_json_file(draft.door_folder / "door.json", **changes)
 
 
 def edit_graph(draft: Draft, edit: Callable[[onnx.ModelProto], None]) -> None:

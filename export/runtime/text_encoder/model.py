@@ -114,12 +114,19 @@ class TritonPythonModel:
         )
         try:
             response = await request.async_exec()
-        except pb_utils.TritonModelException as error:  # the core of this version isn't loaded, or is leaving
-            return CoreFailed(str(error), pb_utils.TritonError.UNAVAILABLE)
+        except pb_utils.TritonModelException as error:
+            return _explain_failure(str(error), pb_utils.TritonError.INTERNAL)
         if response.has_error():
-            return CoreFailed(response.error().message(), response.error().code())
+            return _explain_failure(response.error().message(), response.error().code())
         vectors: FloatArray = pb_utils.get_output_tensor_by_name(response, self._core_output).as_numpy()
         return vectors
+
+
+def _explain_failure(message: str, code: Any) -> CoreFailed:
+    """Give a core's failure the code that callers act on: one that is being reloaded may be asked again."""
+    # NOTE: Triton reports a missing core as INTERNAL; only the text tells it from a failure of the graph.
+    is_missing = any(words in message for words in ("is not ready", "not at ready state", "unknown model"))
+    return CoreFailed(message, pb_utils.TritonError.UNAVAILABLE if is_missing else code)
 
 
 def _read_texts(request: Any) -> list[str]:
