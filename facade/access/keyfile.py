@@ -1,0 +1,205 @@
+"""
+Follow the keys file: the ring that holds now, and what is wrong with the file if it is not what the file says.
+
+A broken edit keeps the last good ring. At the start there is none to keep, so that a broken file stops the start.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from facade.access.key_text import TEXT_LIMIT_BYTES, parse_keys
+from facade.access.keys import Key, KeyRing, KeysInvalid, Tier
+
+_log = logging.getLogger(__name__)
+
+Fingerprint = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFileStatus:
+    """How the ring in use relates to the file."""
+
+    is_current: bool
+    """Whether the last attempt to read the file succeeded."""
+
+    error: str | None
+    """Why it didn't, naming key and field; None if it did."""
+
+    last_loaded_at: float
+    """When the ring in use was read, in seconds since 1970."""
+
+    key_count: int
+    """Keys in the ring in use."""
+
+
+class KeyFile:
+    """
+    One keys file, read when made and again whenever it changes.
+
+    Args:
+        path: The file; a link to it is followed each time, as Kubernetes replaces links.
+
+        poll_every_s: Seconds between looks at the file's size, inode and times.
+
+        on_load: Called with the status after each attempt to read a changed file.
+
+    Raises:
+        KeysInvalid: If the file can't be read or is wrong.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        poll_every_s: float = 1.0,
+        on_load: Callable[[KeyFileStatus], None] | None = None,
+    ) -> None:
+        self.path = path
+        self._poll_every_s = poll_every_s
+        self._on_load = on_load
+        self._polling: asyncio.Task[None] | None = None
+        # Looked at before the file is read: an edit during the reading is seen at the next look.
+        self._fingerprint = look_at(path)
+        self.ring: KeyRing = read_keys(path)
+        """The keys that hold now. Take it once a request, so that the request sees one state."""
+
+        self.status = KeyFileStatus(
+            is_current=True, error=None, last_loaded_at=time.time(), key_count=len(self.ring)
+        )
+        """How that relates to the file."""
+
+    def find(self, secret: str) -> Key | None:
+        """
+        Match a presented secret; see `KeyRing.find`.
+
+        Args:
+            secret: As the caller sent it.
+
+        Returns:
+            The key, or None.
+        """
+        return self.ring.find(secret)
+
+    def tier_of(self, key: Key) -> Tier:
+        """
+        Look up what a key may use up by now, also if it was found before the last edit.
+
+        Args:
+            key: One of this ring or of an earlier one.
+
+        Returns:
+            Its tier; without limits in the one case that an edit removed both tier and key meanwhile.
+        """
+        return self.ring.tiers.get(key.tier) or Tier(key.tier)
+
+    def start(self) -> None:
+        """Begin to follow the file, in a task of the running loop."""
+        if self._polling is None:
+            self._polling = asyncio.create_task(self._poll(), name="keys-file")
+
+    async def aclose(self) -> None:
+        """Stop following the file."""
+        if self._polling is not None:
+            self._polling.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._polling
+            self._polling = None
+
+    async def reload(self) -> KeyFileStatus:
+        """
+        Read the file now, in a thread, since a large one takes seconds.
+
+        Returns:
+            The status afterwards; the ring in use changed only if `is_current`.
+        """
+        self._fingerprint = look_at(self.path)
+        try:
+            ring = await asyncio.to_thread(read_keys, self.path)
+        except KeysInvalid as error:
+            self.status = KeyFileStatus(
+                is_current=False,
+                error=str(error),
+                last_loaded_at=self.status.last_loaded_at,
+                key_count=len(self.ring),
+            )
+            _log.error("keys file %s is not used as it is: %s", self.path, error)
+        else:
+            self.ring = ring
+            self.status = KeyFileStatus(
+                is_current=True, error=None, last_loaded_at=time.time(), key_count=len(ring)
+            )
+            _log.info("keys file %s: %d keys, %d tiers", self.path, len(ring), len(ring.tiers))
+        if self._on_load is not None:
+            self._on_load(self.status)
+        return self.status
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_every_s)
+            if look_at(self.path) != self._fingerprint:
+                await self.reload()
+
+
+def look_at(path: Path) -> Fingerprint | None:
+    """
+    Tell versions of a file apart without reading it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Device, inode, size and times in nanoseconds, or None if there is no such file.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def read_keys(path: Path) -> KeyRing:
+    """
+    Read and parse a keys file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its ring.
+
+    Raises:
+        KeysInvalid: If it can't be read, is too large or is wrong.
+    """
+    return parse_keys(read_text(path))
+
+
+def read_text(path: Path) -> str:
+    """
+    Read a keys file's text, not more than its bound.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The text.
+
+    Raises:
+        KeysInvalid: If it can't be read, isn't UTF-8, or is too large.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(TEXT_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise KeysInvalid(f"can't read {path}: {os.strerror(error.errno or 0)}") from None
+    if len(content) > TEXT_LIMIT_BYTES:
+        raise KeysInvalid(f"{path} is larger than {TEXT_LIMIT_BYTES} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise KeysInvalid(f"{path} is not UTF-8 at byte {error.start}") from None
