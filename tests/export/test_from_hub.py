@@ -219,3 +219,24 @@ def test_the_hubs_refusals_become_sentences(hub_url: str, tmp_path: Path, model:
     assert ended.returncode == 3
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_hub_model_in_the_cache_is_found_with_its_commit(tiny_model: Path, tmp_path: Path) -> None:
+    """A downloaded model is found by its id without a network, and its commit is what is recorded."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "hub" / "models--org--tiny"
+    shutil.copytree(tiny_model, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    code = (
+        "from pathlib import Path; from export.from_hub import find_model; from export.options import ExportOptions\n"
+        "found = find_model(ExportOptions(model='org/tiny', name='x', repository=Path('r')))\n"
+        "print(found.model_id, found.revision, found.folder)"
+    )
+    printed = subprocess.check_output(
+        [sys.executable, "-c", code],
+        env=os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"},
+        text=True,
+        timeout=60,
+    )
+    assert printed.split() == ["org/tiny", commit, str(cached / "snapshots" / commit)]
