@@ -19,7 +19,17 @@ from export.options import ExportOptions, check_task
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
-_UNUSED_FILES = ["onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.gguf", "flax_*", "tf_*"]
+_UNUSED_FILES = [
+    "onnx/*",
+    "openvino/*",
+    "*.h5",
+    "*.msgpack",
+    "*.ot",  # codespell:ignore ot
+    "*.onnx",
+    "*.gguf",
+    "flax_*",
+    "tf_*",
+]
 """Other frameworks' copies of the weights; not downloaded."""
 
 _TASK_BY_ARCHITECTURE = {

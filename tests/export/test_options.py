@@ -33,7 +33,7 @@ def test_known_task_that_is_not_built_names_what_is() -> None:
     with pytest.raises(NotBuilt, match="What can: embedding"):
         check_task("reranking")
     with pytest.raises(BadInput, match="Use 'embedding'"):
-        check_task("embeding")
+        check_task("embed")
 
 
 @pytest.mark.parametrize(
