@@ -1,0 +1,62 @@
+# One place for every command that people and CI run. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv/bin
+
+# Some shells and WSL set these for their own purposes: they count on make's command line only.
+ifneq ($(origin HOST),command line)
+unexport HOST
+endif
+ifneq ($(origin NAME),command line)
+unexport NAME
+endif
+
+# Everything from Python 3.7 on gets its answer from the preflight; older ones can't even read that.
+READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.11 to 3.13 is needed: name one, as in make PYTHON=python3.12 serve")
+LOCAL := $(PYTHON) -m deploy.local
+
+.DEFAULT_GOAL := help
+.PHONY: help serve install test lint types layers check bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make serve takes PORT API_KEY MODEL NAME HOST TRITON_HTTP_PORT TRITON_GRPC_PORT TRITON_METRICS_PORT;'
+	@echo '  every target takes PYTHON, the interpreter that .venv and .triton are made with (now: $(PYTHON)).'
+
+# Settings travel by environment, where make puts its command line's variables: a key is not seen by `ps`.
+serve:  ## install, export, start Triton and the façade, print a URL, a key and a curl line
+	@$(PYTHON) -c '$(READS_PREFLIGHT)'
+	@exec $(LOCAL) serve
+
+install:  ## install what serving needs into .venv and .triton
+	@$(PYTHON) -c '$(READS_PREFLIGHT)'
+	@$(LOCAL) install export
+
+test:  ## install what tests need, and run them
+	@$(LOCAL) install export test
+	$(VENV)/python -m pytest $(TESTS)
+
+lint:  ## ruff, docstring coverage, spelling
+	@$(LOCAL) install export test lint
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/interrogate -q facade export deploy tests
+	$(VENV)/codespell
+
+types:  ## mypy, strict
+	@$(LOCAL) install export test lint
+	$(VENV)/mypy
+
+layers:  ## who may import whom
+	@$(LOCAL) install export test lint
+	$(VENV)/lint-imports
+
+check: lint types layers test  ## everything that CI runs
+
+bench:  ## measure on this machine, for minutes
+	@$(LOCAL) install export test
+	$(VENV)/python -m tests.load.bench $(BENCH)
+
+clean:  ## remove both environments, logs and caches; exported models stay
+	rm -rf .venv .triton .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What runs the project: on one machine, in containers, in a cluster."""

@@ -1,0 +1,15 @@
+"""
+One command, one machine: a real Triton from the package index and the façade in front of it.
+
+Reading order:
+    preflight   what the machine must offer, checked before anything is installed
+    install     the two environments inside the checkout, `.venv` and `.triton`
+    triton      one tritonserver with its stubs, shared memory and clean-up
+    model       which model is served, and its export when it is missing
+    children    the façade and the janitor as child processes
+    probe       the question that proves that the whole chain answers
+    serve       the supervisor that ties these together
+    backends/   the Python-based `onnxruntime` backend that stands in for the native one
+
+Everything here but `backends/` runs on the standard library alone: it is what installs the rest.
+"""

@@ -1,0 +1,1 @@
+"""Triton backends written in Python; `install` copies each folder beside the wheel's own `python` backend."""

@@ -1,0 +1,338 @@
+"""
+The supervisor: installs, exports, starts Triton and the façade, keeps them alive, and leaves nothing behind.
+
+What happens when something is killed with SIGKILL:
+    Triton, a stub of it    it is started again, on the same ports
+    the façade              it is started again
+    the janitor             another one is started
+    the supervisor          the janitor ends and removes everything
+    make                    the supervisor hears of it from the kernel, and stops everything in order
+More than five restarts of one part within a minute, and everything is stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import shlex
+import signal
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from deploy.local import linux
+from deploy.local.children import Facade, Janitor
+from deploy.local.console import Console
+from deploy.local.install import SERVE_EXTRAS, Places, install
+from deploy.local.model import ModelChoice, choose_model, export_if_missing
+from deploy.local.probe import NotAnswering, wait_for_vector
+from deploy.local.steps import StepFailed, tail
+from deploy.local.triton import TritonFailed, TritonServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import FrameType
+
+_POLL_S = 0.25
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SAME_SIGNAL_S = 1.0
+_LOAD_TIMEOUT_S = 300.0
+_ANSWER_TIMEOUT_S = 60.0
+_RESTARTS, _RESTART_WINDOW_S = 5, 60.0
+_STUB_PATIENCE_S = 1.5
+"""How long a stub may be dead before it counts: an unloaded model's is so for an instant too."""
+
+
+class PartFailed(Exception):
+    """A part ended for good; the message says which, why, and what to do."""
+
+
+class _Stopped(BaseException):
+    """A signal asked us to stop; raised wherever the main thread happens to be."""
+
+
+class Restarts:
+    """Counts how often a part was restarted, and spaces the attempts."""
+
+    def __init__(self, limit: int = _RESTARTS, window_s: float = _RESTART_WINDOW_S) -> None:
+        """
+        Start with no restarts.
+
+        Args:
+            limit: How many are tolerated within the window.
+
+            window_s: Length of the window, in seconds.
+        """
+        self._limit, self._window_s = limit, window_s
+        self._times: deque[float] = deque()
+
+    def next_pause_s(self, now_s: float) -> float | None:
+        """
+        Count one more restart.
+
+        Args:
+            now_s: The time on a clock that never goes back, in seconds.
+
+        Returns:
+            Seconds to wait before it, twice as long each time; None if it would be one too many.
+        """
+        while self._times and now_s - self._times[0] > self._window_s:
+            self._times.popleft()
+        if len(self._times) >= self._limit:
+            return None
+        self._times.append(now_s)
+        return math.ldexp(0.1, len(self._times) - 1)
+
+
+class Supervisor:
+    """One run of Triton and the façade."""
+
+    def __init__(
+        self, places: Places, environment: Mapping[str, str], ports: Mapping[str, int], host: str
+    ) -> None:
+        """
+        Put the parts together; nothing runs before `run`.
+
+        Args:
+            places: The checkout.
+
+            environment: What the user set: API_KEY, MODEL, NAME, and whatever FACADE_* there is.
+
+            ports: Port by variable name.
+
+            host: Address for the façade.
+        """
+        self.places, self.host, self.port = places, host, ports["PORT"]
+        self.choice: ModelChoice = choose_model(environment)
+        self.key = environment.get("API_KEY", "").strip() or secrets.token_urlsafe(24)
+        self.console = Console()
+        self._mark = secrets.token_hex(8)
+        # Logs are named by port, so that two runs of one checkout don't write to the same.
+        self.triton = TritonServer(
+            places.repository,
+            home=places.triton,
+            http_port=ports["TRITON_HTTP_PORT"],
+            grpc_port=ports["TRITON_GRPC_PORT"],
+            metrics_port=ports["TRITON_METRICS_PORT"],
+            log_path=places.logs / f"triton-{ports['TRITON_GRPC_PORT']}.log",
+            env={linux.RUN_MARK: self._mark},
+        )
+        self.facade = Facade(
+            places.venv,
+            places.logs / f"facade-{self.port}.log",
+            host,
+            self.port,
+            self._facade_environment(environment),
+        )
+        self._janitor = Janitor(self._mark, self.triton.shm_prefix)
+        self._restarts = {"Triton": Restarts(), "The façade": Restarts()}
+        self._stub_dead_since: dict[int, float] = {}
+
+    def run(self) -> int:
+        """
+        Serve until a signal comes.
+
+        Returns:
+            Exit code: 0 after a signal, 1 if a part failed.
+        """
+        for signum in _STOP_SIGNALS:
+            signal.signal(signum, _stop)
+        linux.adopt_orphans()
+        if "MAKELEVEL" in os.environ:
+            linux.signal_me_when_parent_dies()
+            _stop_when_make_is_interrupted()
+        try:
+            self._start()
+            self._watch()
+        except _Stopped:
+            self.console.say("stopping ...")
+            return 0
+        except (StepFailed, TritonFailed, PartFailed) as failure:
+            self.console.fail(str(failure))
+            return 1
+        finally:
+            self._bring_down()
+
+    def _facade_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
+        defaults = {
+            "FACADE_ENVIRONMENT": "development",
+            # Nobody balances load in front of this one: it need not wait to be taken out of rotation.
+            "FACADE_DRAIN_S": "0",
+            "FACADE_DEFAULT_MODEL": self.choice.name,
+        }
+        unwanted = {"API_KEY", "PYTHONPATH", "PYTHONHOME"}
+        inherited = {key: value for key, value in environment.items() if key not in unwanted}
+        ours = {
+            "FACADE_TRITON_URL": self.triton.grpc_url,
+            "FACADE_API_KEY": self.key,
+            linux.RUN_MARK: self._mark,
+        }
+        return {**defaults, **inherited, **ours}
+
+    def _start(self) -> None:
+        say = self.console.say
+        install(self.places, SERVE_EXTRAS, say)
+        export_if_missing(self.places, self.choice, say)
+        self.places.logs.mkdir(parents=True, exist_ok=True)
+        for log in (self.triton.log_path, self.facade.log_path):
+            log.write_bytes(b"")
+        self._janitor.start()
+        say("starting Triton and loading the models ...")
+        self.triton.start()
+        self.triton.wait_ready(_LOAD_TIMEOUT_S)
+        self._janitor.tell_folders(self.triton.temporary_dirs)
+        say("starting the façade ...")
+        self.facade.start()
+        try:
+            wait_for_vector(
+                self.host,
+                self.port,
+                self.key,
+                self.choice.name,
+                timeout_s=_ANSWER_TIMEOUT_S,
+                check_alive=self._check_alive,
+            )
+        except NotAnswering as silence:
+            raise PartFailed(
+                f"The façade and Triton run, but {silence}\nLook into {self.facade.log_path} and "
+                f"{self.triton.log_path}."
+            ) from None
+        self.console.announce(self._greeting())
+
+    def _check_alive(self) -> None:
+        """Make the end of a part a failure while everything is starting."""
+        if (code := self.facade.exit_code()) is not None:
+            raise PartFailed(
+                f"The façade {_how(code)} while it was starting. The last lines of {self.facade.log_path}:\n"
+                f"{tail(self.facade.log_path)}"
+            )
+        if (code := self.triton.exit_code()) is not None:
+            raise PartFailed(f"Triton {_how(code)} while the façade was starting. {self.triton.explain()}")
+
+    def _greeting(self) -> str:
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared only
+        url = f"http://{shown}:{self.port}"
+        body = f'{{"model": "{self.choice.name}", "input": "Hello, world"}}'
+        return (
+            f"ready\n  URL  {url}\n  key  {self.key}\n\n"
+            f"curl {url}/v1/embeddings -H {shlex.quote(f'Authorization: Bearer {self.key}')} "
+            f"-H 'Content-Type: application/json' -d {shlex.quote(body)}\n\n"
+            f"Logs are in {self.facade.log_path.parent}. Ctrl-C stops everything."
+        )
+
+    def _watch(self) -> NoReturn:
+        while True:
+            time.sleep(_POLL_S)
+            if not self._janitor.is_running():
+                self.console.say("the janitor died; another one is started")
+                self._janitor.start()
+            if (code := self.triton.exit_code()) is not None:
+                self._revive("Triton", _how(code), self._restart_triton)
+            elif self._has_dead_stub():
+                self._revive("Triton", "lost a process that runs a model", self._restart_triton)
+            if (code := self.facade.exit_code()) is not None:
+                self._revive("The façade", _how(code), self._restart_facade)
+
+    def _revive(self, part: str, what_happened: str, restart: Callable[[], None]) -> None:
+        """Start a part again, until that has failed too often."""
+        log = self.triton.log_path if part == "Triton" else self.facade.log_path
+        while True:
+            pause_s = self._restarts[part].next_pause_s(time.monotonic())
+            if pause_s is None:
+                raise PartFailed(
+                    f"{part} {what_happened}, after {_RESTARTS} restarts within {_RESTART_WINDOW_S:.0f} s: "
+                    f"stopping everything. The last lines of {log}:\n{tail(log)}"
+                )
+            self.console.say(f"{part} {what_happened}; starting it again ...")
+            time.sleep(pause_s)
+            try:
+                restart()
+            except TritonFailed as failure:
+                self.console.fail(str(failure))
+                what_happened = "did not come back"
+                continue
+            self.console.say("  it runs again")
+            return
+
+    def _restart_triton(self) -> None:
+        # A server with a dead stub is not worth a gentle end: its requests fail anyway.
+        self.triton.kill()
+        self._stub_dead_since.clear()
+        self.triton.restart(_LOAD_TIMEOUT_S)
+        self._janitor.tell_folders(self.triton.temporary_dirs)
+
+    def _restart_facade(self) -> None:
+        self.facade.clear_away()
+        self.facade.start()
+
+    def _has_dead_stub(self) -> bool:
+        """Tell whether a stub has been dead for so long that nobody is going to replace it."""
+        now = time.monotonic()
+        self._stub_dead_since = {pid: self._stub_dead_since.get(pid, now) for pid in self.triton.dead_stubs()}
+        return any(now - since > _STUB_PATIENCE_S for since in self._stub_dead_since.values())
+
+    def _bring_down(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        # make and the terminal may send the same signal twice: only a later one means "at once".
+        calm_until = time.monotonic() + _SAME_SIGNAL_S
+        for signum in _STOP_SIGNALS:
+            signal.signal(signum, lambda *_: _stop() if time.monotonic() > calm_until else None)
+        try:
+            self.facade.stop()
+            self.triton.stop()
+        except _Stopped:
+            self.console.say("stopping at once ...")
+        # From here on it takes milliseconds, and nothing may interrupt it.
+        for signum in (*_STOP_SIGNALS, signal.SIGALRM):
+            signal.signal(signum, signal.SIG_IGN)
+        self.facade.clear_away()
+        self.triton.kill()
+        linux.end_marked_processes(self._mark, 0)
+        self._janitor.dismiss()
+        self.console.say("stopped; nothing is left running")
+
+
+def _stop(_signum: int = 0, _frame: FrameType | None = None) -> NoReturn:
+    raise _Stopped
+
+
+def _stop_when_make_is_interrupted() -> None:
+    """
+    Notice that make itself got a SIGINT.
+
+    A terminal sends Ctrl-C to make and to us. A program that runs make may send SIGINT to make alone, which
+    then only waits for us. What can be seen of it: make gives up its own handler for that signal.
+    """
+    make = os.getppid()
+    if not linux.catches(make, signal.SIGINT):
+        return
+
+    def look(_signum: int, _frame: FrameType | None) -> None:
+        if not linux.catches(make, signal.SIGINT):
+            _stop()
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _POLL_S, _POLL_S)
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+def main(ports: Mapping[str, int], host: str) -> int:
+    """
+    Serve from the folder this is started in.
+
+    Args:
+        ports: Port by variable name.
+
+        host: Address for the façade.
+
+    Returns:
+        Exit code.
+    """
+    return Supervisor(Places(Path.cwd()), dict(os.environ), ports, host).run()
