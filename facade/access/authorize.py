@@ -7,6 +7,7 @@ The order of answers, of which this module gives the last two: a network that ma
 
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 from facade.access.keys import Key, Scope
 from facade.access.networks import Address
@@ -45,22 +46,61 @@ def authorize(
         raise PermissionDenied("This API key may not be used from this network.", code="network_not_allowed")
     if scope not in key.scopes:
         raise PermissionDenied(f"This API key lacks the scope '{scope}'.", code="scope_not_allowed")
-    if model is not None and not may_use(key, model):
+    if model is not None:
+        check_globs(key.models, model)
+
+
+class Granted(Protocol):
+    """What is left of a key once its request is under way, such as the request's context."""
+
+    @property
+    def key_models(self) -> tuple[str, ...]:
+        """The key's globs."""
+
+
+def check_model(granted: Granted, model: str) -> None:
+    """
+    Refuse a model that the caller may not use, where the request names it in its body.
+
+    Args:
+        granted: Carries the globs of the caller's key.
+
+        model: The name.
+
+    Raises:
+        PermissionDenied: If no glob matches; whether there is such a model isn't told.
+    """
+    check_globs(granted.key_models, model)
+
+
+def check_globs(globs: tuple[str, ...], model: str) -> None:
+    """
+    Refuse a model that no glob matches.
+
+    Args:
+        globs: A key's.
+
+        model: The name.
+
+    Raises:
+        PermissionDenied: If none matches.
+    """
+    if not may_use(globs, model):
         raise PermissionDenied(
             f"This API key may not use the model '{model}'.", param="model", code="model_not_allowed"
         )
 
 
-def may_use(key: Key, model: str) -> bool:
+def may_use(globs: tuple[str, ...], model: str) -> bool:
     """
-    Match a model's name against the key's globs.
+    Match a model's name against a key's globs.
 
     Args:
-        key: Whose globs.
+        globs: A key's.
 
         model: The name, compared with case.
 
     Returns:
         Whether one of them matches; also right for listing only what a caller may use.
     """
-    return any(glob == "*" or fnmatchcase(model, glob) for glob in key.models)
+    return any(glob == "*" or fnmatchcase(model, glob) for glob in globs)

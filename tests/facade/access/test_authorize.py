@@ -1,10 +1,11 @@
 """What a known key may do."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from facade.access.authorize import authorize, may_use
+from facade.access.authorize import authorize, check_model, may_use
 from facade.access.keys import Key, to_digest
 from facade.access.networks import NetworkSet, to_address
 from facade.errors import PermissionDenied, Unauthenticated
@@ -61,7 +62,22 @@ def test_a_missing_right_is_named(
 
 def test_globs_choose_models() -> None:
     """Star, question mark and sets work, and case counts."""
-    narrow = key(models=("mini?m", "chat-[ab]"))
+    narrow = ("mini?m", "chat-[ab]")
     assert [may_use(narrow, name) for name in ("minilm", "minim", "chat-a", "chat-c", "")] == [
         True, False, True, False, False,
     ]  # fmt: skip
+
+
+@dataclass
+class Context:
+    """What a request carries of its key."""
+
+    key_models: tuple[str, ...]
+
+
+def test_a_model_named_in_the_body_is_checked_against_the_context() -> None:
+    """The refusal names the field and the model, existing or not."""
+    check_model(Context(("mini*",)), "minilm")
+    with pytest.raises(PermissionDenied, match="'chat'") as error:
+        check_model(Context(("mini*",)), "chat")
+    assert (error.value.param, error.value.code) == ("model", "model_not_allowed")
