@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from facade import __version__
+from facade.commands.cache import cache
+from facade.commands.keys import keys
 from facade.commands.serve import serve
 
 
@@ -15,6 +17,8 @@ def main() -> None:
 
 
 main.add_command(serve)
+main.add_command(keys)
+main.add_command(cache)
 
 if __name__ == "__main__":
     main()

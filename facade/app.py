@@ -11,10 +11,11 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from facade import __version__, problems
+from facade.callers import Callers, build_cache
 from facade.errors import FacadeError, InvalidInput, MethodNotAllowed, RouteNotFound
 from facade.inference.catalogue import Catalogue
 from facade.inference.embed import Embed
-from facade.middleware.authenticate import Authenticate
+from facade.inference.runner import Limits
 from facade.middleware.body_limit import BodyLimit
 from facade.middleware.deadline import Deadline
 from facade.middleware.observe import Observe
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-    from facade.middleware.authenticate import Ring
     from facade.settings import Settings
-    from facade.triton.interface import TritonBackend
 
 SAMPLE_INTERVAL_S = 1.0
 """How often watched gauges are looked up, in seconds; scrapes come every 15."""
@@ -42,9 +41,7 @@ DOCS_PATHS = frozenset({"/docs", "/openapi.json"})
 
 def build_app(
     settings: Settings,
-    ring: Ring,
     *,
-    backend: TritonBackend | None = None,
     drain: Drain | None = None,
     metrics: Metrics | None = None,
 ) -> ASGIApp:
@@ -54,38 +51,34 @@ def build_app(
     Args:
         settings: What the operator chose.
 
-        ring: Who may call.
-
-        backend: Who runs the models; a `TritonClient` for *settings* where None.
-
         drain: Says when the process is on its way out.
 
         metrics: Where things are counted.
 
     Returns:
         The ASGI application.
+
+    Raises:
+        KeysInvalid: If there are no keys, or they can't be used as they are written.
     """
     metrics = metrics or Metrics()
     drain = drain or Drain()
-    triton = backend if backend is not None else TritonClient(settings.triton_url)
+    triton = TritonClient(settings.triton_url)
     catalogue = Catalogue(triton, settings.catalogue_interval_s)
+    callers = Callers(settings, metrics)
+    cache = build_cache(settings, metrics)
+    embed = Embed(triton, catalogue, cache=cache, limits=_limits(settings), observer=metrics)
     metrics.watch(
-        "facade_triton_up",
-        "1 while Triton answers, else 0.",
-        lambda: float(catalogue.is_current),
-        mode="livemin",
+        "facade_triton_up", "1 while Triton answers, else 0.", lambda: catalogue.is_current, mode="livemin"
     )
-    embed = Embed(
-        triton,
-        catalogue,
-        max_inputs=settings.max_inputs,
-        calls_in_flight=settings.calls_in_flight,
-        observe_batch=metrics.observe_batch,
-    )
+    metrics.watch("facade_queue_depth", "Items that wait for a call to Triton.", lambda: embed.queue_depth)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         background = [asyncio.create_task(catalogue.follow()), asyncio.create_task(_sample_often(metrics))]
+        if cache is not None:
+            background.append(asyncio.create_task(cache.follow_purges()))
+        callers.start()
         try:
             yield
         finally:
@@ -93,6 +86,9 @@ def build_app(
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await embed.aclose()
+            if cache is not None:
+                await cache.aclose()
+            await callers.aclose()
             await triton.aclose()
 
     has_docs = settings.environment == "development"
@@ -108,7 +104,7 @@ def build_app(
     )
     app.include_router(operations.build_router(catalogue, metrics, drain))
     app.include_router(predict.build_router(catalogue, embed, settings.default_model))
-    app.include_router(embeddings.build_router(embed))
+    app.include_router(embeddings.build_router(embed, metrics.observe_stage))
     app.include_router(models.build_router(catalogue))
     app.add_exception_handler(FacadeError, _answer_error)
     app.add_exception_handler(StarletteHTTPException, _answer_http_exception)
@@ -116,9 +112,17 @@ def build_app(
 
     public_paths = settings.public_paths | (DOCS_PATHS if has_docs else frozenset())
     layers: ASGIApp = Deadline(app, settings.default_timeout_s, settings.max_timeout_s)
-    layers = Authenticate(layers, ring, public_paths)
+    layers = callers.guard(layers, public_paths)
     layers = BodyLimit(layers, settings.body_limit_bytes)
     return Observe(layers, metrics, drain)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_inputs=settings.max_inputs,
+        calls_in_flight=settings.calls_in_flight,
+        max_queued_items=settings.max_queued_items,
+    )
 
 
 async def _sample_often(metrics: Metrics) -> NoReturn:

@@ -1,12 +1,13 @@
-"""What is known of one request: filled on its way down, read where its line is logged."""
+"""What is known of one request: filled on its way down, read where it is answered, counted and logged."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from starlette.types import Scope
+    from collections.abc import Mapping
+    from ipaddress import IPv4Address, IPv6Address
 
 SCOPE_KEY = "facade.context"
 
@@ -18,17 +19,41 @@ class RequestContext:
     request_id: str
     """The caller's own ``X-Request-ID``, or one made here."""
 
+    request_headers: dict[bytes, bytes] = field(default_factory=dict)
+    """By lower-case name; of a header that comes twice, the last."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    """What the answer carries beside its own headers, whatever becomes of the request."""
+
+    address: IPv4Address | IPv6Address | None = None
+    """Where the caller is, as far as trusted proxies say."""
+
     deadline: float = 0.0
     """On the loop's clock, in seconds."""
 
     key_name: str | None = None
     """Who asks; never the key itself."""
 
+    key_models: tuple[str, ...] = ("*",)
+    """Globs of the models that the caller may use."""
+
+    tier: str = "default"
+    """The caller's tier."""
+
+    priority: int = 1
+    """The tier's priority; 1 is served first."""
+
+    weight: float = 1.0
+    """The tier's share among those of its priority."""
+
     model: str | None = None
     """The model that answered."""
 
     version: int | None = None
     """The version that answered."""
+
+    cache: str | None = None
+    """``X-Cache``: where the answer came from."""
 
     items: int = 0
     """Inputs in the request."""
@@ -37,7 +62,7 @@ class RequestContext:
     """Tokens the model read."""
 
 
-def context_of(scope: Scope) -> RequestContext:
+def context_of(scope: Mapping[str, Any]) -> RequestContext:
     """
     Find the request's context.
 

@@ -7,10 +7,14 @@ reused without an environment.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+from pathlib import Path  # noqa: TC003  # pydantic reads the annotation
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -42,6 +46,41 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     """The one key that may call, through ``X-API-Key`` or ``Authorization: Bearer``."""
 
+    keys_file: Path | None = None
+    """YAML file with keys and tiers (``triton-facade keys --help``); followed as it changes. Or `api_key`."""
+
+    allow_networks: CommaSeparated = ()
+    """Networks (CIDR, v4 and v6) that may call at all; empty lets all in."""
+
+    deny_networks: CommaSeparated = ()
+    """Networks that may not call, before `allow_networks`."""
+
+    trusted_proxies: CommaSeparated = ()
+    """Networks of the load balancers whose ``X-Forwarded-For`` is believed; empty ignores the header."""
+
+    failures_per_minute: Annotated[int, Field(ge=1)] = 30
+    """Requests with a wrong or missing key that one address may send in a minute."""
+
+    redis_url: SecretStr | None = None
+    """
+    ``redis://…`` or, for the cache, ``redis+cluster://host:port,host:port``: shared by all replicas for quotas and for
+    the cache's second tier. Without it, each process counts and remembers for itself.
+    """
+
+    quota_redis_url: SecretStr | None = None
+    """Redis for quotas, where that isn't `redis_url`; must be a single server."""
+
+    replicas: Annotated[int, Field(ge=1)] = 1
+    """Façades that share the quotas; while Redis is away, each of their workers grants its part of every limit."""
+
+    cache: bool = True
+    """Whether answers are kept."""
+
+    cache_memory_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    """
+    What a worker keeps in memory. An embedding of 384 numbers takes 2 KiB with its key, so 64 MiB hold some 30,000.
+    """
+
     public_paths: Annotated[frozenset[str], NoDecode] = frozenset({"/health/live", "/health/ready"})
     """Exact paths that need no key, comma separated. Everything else is denied without one."""
 
@@ -62,6 +101,9 @@ class Settings(BaseSettings):
     Merged gRPC calls under way for one model version. More lowers the wait for a free call and makes batches
     smaller. With 2, one batch is computed while the next is on its way.
     """
+
+    max_queued_items: Annotated[int, Field(ge=1)] = 20_000
+    """Most inputs admitted and not yet answered, for one model, however fast it is; a bound on memory."""
 
     catalogue_interval_s: Annotated[float, Field(gt=0)] = 1.0
     """How often Triton is asked which models it has, in seconds."""
@@ -91,6 +133,16 @@ class Settings(BaseSettings):
             frozenset(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
         )
 
+    @field_validator("allow_networks", "deny_networks", "trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = tuple(part.strip() for part in value.split(",") if part.strip())
+        for part in parts:
+            ip_network(part, strict=False)
+        return parts
+
     @field_validator("metrics_port", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
@@ -105,6 +157,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_timeouts(self) -> Settings:
+        if self.api_key is not None and self.keys_file is not None:
+            raise ValueError(
+                "FACADE_API_KEY and FACADE_KEYS_FILE exclude each other; put the key into the file"
+            )
         if self.default_timeout_s > self.max_timeout_s:
             raise ValueError("FACADE_DEFAULT_TIMEOUT_S must not exceed FACADE_MAX_TIMEOUT_S")
         return self

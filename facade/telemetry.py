@@ -23,8 +23,15 @@ from prometheus_client.multiprocess import MultiProcessCollector
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+log = logging.getLogger(__name__)
+
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """From a cache hit to the default deadline; 2 s is the alert's bound, so it is a bucket's edge."""
+
+STAGE_BUCKETS_S = (1e-5, 2.5e-5, 1e-4, 2.5e-4, 1e-3, 2.5e-3, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0)
+"""From ten microseconds, an authentication, to ten seconds, a model in trouble."""
+
+BREAKER_VALUES = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -89,6 +96,60 @@ class Metrics:
             ("model", "direction"),
             registry=self.registry,
         )
+        self._stages = Histogram(
+            "facade_stage_seconds",
+            "Time spent in one stage of a request (queue and triton: of a merged call), in seconds.",
+            ("stage",),
+            buckets=STAGE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._cache_items = Counter(
+            "facade_cache_items_total",
+            "Items by where their answer came from.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self._cache_trouble = Counter(
+            "facade_cache_trouble_total",
+            "Items that Redis lost, refused or garbled.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self._redis_wait = Histogram(
+            "facade_redis_wait_seconds",
+            "Time that callers waited for Redis, in seconds.",
+            ("operation",),
+            buckets=STAGE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._breaker = Gauge(
+            "facade_breaker_open",
+            "Breaker of a dependency: 0 closed, 0.5 half-open, 1 open.",
+            ("name",),
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self._refusals = Counter(
+            "facade_quota_refusals_total",
+            "Requests refused for their tier's quota.",
+            ("tier",),
+            registry=self.registry,
+        )
+        self._shared_quota = Gauge(
+            "facade_quota_shared",
+            "1 while quotas are counted in Redis, 0 while each process counts its share alone.",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self._keys_current = Gauge(
+            "facade_keys_file_current",
+            "1 if the keys in use are those of the file, 0 if the file's last edit is broken.",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self._keys = Gauge(
+            "facade_keys", "Keys that are known.", registry=self.registry, multiprocess_mode="livemax"
+        )
         self.in_flight = Gauge(
             "facade_requests_in_flight",
             "Requests being answered now.",
@@ -99,6 +160,8 @@ class Metrics:
         self._latency_child = cache(lambda *labels: self._latency.labels(*labels).observe)
         self._batch_child = cache(lambda model: self._batch_size.labels(model).observe)
         self._wait_child = cache(lambda model: self._queue_wait.labels(model).observe)
+        self._stage_child = cache(lambda stage: self._stages.labels(stage).observe)
+        self._cache_child = cache(lambda outcome: self._cache_items.labels(outcome).inc)
         self._token_child = cache(lambda *labels: self._tokens.labels(*labels).inc)
 
     def observe_request(self, method: str, endpoint: str, status: int, seconds: float) -> None:
@@ -110,6 +173,54 @@ class Metrics:
         """Record how many items left in one call, and how long the first of them had waited, in seconds."""
         self._batch_child(model)(size)
         self._wait_child(model)(waited_s)
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """Record the time spent in one stage, in seconds."""
+        self._stage_child(stage)(seconds)
+
+    def count_refusal(self, tier: str) -> None:
+        """Count a request refused for its tier's quota."""
+        self._refusals.labels(tier).inc()
+
+    def set_quota_shared(self, *, is_shared: bool) -> None:
+        """Say whether quotas are counted together."""
+        self._shared_quota.set(is_shared)
+
+    def set_keys(self, count: int, *, is_current: bool) -> None:
+        """Say how many keys are known, and whether they are those of the file."""
+        self._keys.set(count)
+        self._keys_current.set(is_current)
+
+    # The cache's observer...
+
+    def hit(self, tier: str, items: int) -> None:
+        """Count items that a tier answered."""
+        self._cache_child("hit-" + tier)(items)
+
+    def miss(self, items: int) -> None:
+        """Count items that had to be computed."""
+        self._cache_child("miss")(items)
+
+    def bypass(self, items: int) -> None:
+        """Count items computed without a look."""
+        self._cache_child("bypass")(items)
+
+    def set_dropped(self, items: int, reason: str) -> None:
+        """Count items that were not stored in Redis."""
+        self._cache_trouble.labels("dropped-" + reason).inc(items)
+
+    def garbage(self, items: int) -> None:
+        """Count entries under our keys that aren't ours."""
+        self._cache_trouble.labels("garbage").inc(items)
+
+    def breaker_state(self, name: str, state: str) -> None:
+        """Show a breaker's new state."""
+        self._breaker.labels(name).set(BREAKER_VALUES.get(state, 1))
+        log.warning("breaker_changed", extra={"breaker": name, "state": state})
+
+    def latency(self, operation: str, elapsed_s: float) -> None:
+        """Record how long a caller waited for Redis, in seconds."""
+        self._redis_wait.labels(operation).observe(elapsed_s)
 
     def count_tokens(self, model: str, direction: str, tokens: int) -> None:
         """Count tokens read (``in``) or written (``out``) by a model."""

@@ -41,7 +41,8 @@ def serve(host: str | None, port: int | None, triton_url: str | None, workers: i
     """
     Serve the models of a Triton over HTTP.
 
-    Settings come from the environment (FACADE_*); FACADE_API_KEY is the key that callers send.
+    Settings come from the environment (FACADE_*). FACADE_API_KEY is the one key that callers send; FACADE_KEYS_FILE
+    names a file with many.
     Exit codes: 0 stopped, 1 the workers can't run, 2 a setting is missing or wrong, 3 an address can't be listened on.
     """
     # Imported here and below, so that --help answers at once.
@@ -78,10 +79,10 @@ def read_settings(chosen: dict[str, Any]) -> Settings:
         settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
     except ValidationError as error:
         raise click.UsageError(_describe(error)) from None
-    if settings.api_key is None:
+    if settings.api_key is None and settings.keys_file is None:
         raise click.UsageError(
-            "FACADE_API_KEY is not set, so nobody could call. Set it to a long random string, for example the "
-            "output of: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            "Neither FACADE_API_KEY nor FACADE_KEYS_FILE is set, so nobody could call. For one key, set the first to "
+            "a long random string, such as: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
         )
     return settings
 
@@ -135,14 +136,17 @@ def _run_workers(settings: Settings) -> int:
 def _serve(settings: Settings, listener: socket.socket, metrics: Metrics) -> None:
     import uvicorn  # noqa: PLC0415
 
-    from facade.access.keys import KeyRing  # noqa: PLC0415
+    from facade.access.keys import KeysInvalid  # noqa: PLC0415
     from facade.app import build_app  # noqa: PLC0415
     from facade.server import Drain, Server  # noqa: PLC0415
 
     drain = Drain()
-    key = settings.api_key.get_secret_value() if settings.api_key is not None else ""
+    try:
+        app = build_app(settings, drain=drain, metrics=metrics)
+    except KeysInvalid as error:
+        raise click.UsageError(f"The keys can't be used: {error}.") from None
     config = uvicorn.Config(
-        build_app(settings, KeyRing.from_secret(key), drain=drain, metrics=metrics),
+        app,
         loop="uvloop",
         http="httptools",
         ws="none",

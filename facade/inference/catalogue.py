@@ -11,14 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from facade.errors import BackendUnavailable, FacadeError, ModelNotFound
+from facade.errors import BackendUnavailable, FacadeError, ModelNotFound, PermissionDenied
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from facade.triton.interface import ModelDescription, TritonBackend
 
@@ -152,32 +153,73 @@ class Catalogue:
                 log.exception("catalogue_failed")
             await asyncio.sleep(self.interval_s)
 
-    def find(self, name: str) -> ServedModel:
+    def visible(self, globs: Sequence[str]) -> list[ServedModel]:
+        """
+        List what a caller may use.
+
+        Args:
+            globs: Patterns of the names that the caller may use.
+
+        Returns:
+            The models, by name.
+
+        Raises:
+            BackendUnavailable: If Triton was never reached, so that nothing is known.
+        """
+        self._check_loaded()
+        return [model for name, model in sorted(self.models.items()) if matches(name, globs)]
+
+    def find(self, name: str, globs: Sequence[str] = ("*",)) -> ServedModel:
         """
         Look up a model.
 
         Args:
             name: As the caller wrote it.
 
+            globs: Patterns of the names that the caller may use.
+
         Returns:
             The model.
 
         Raises:
+            PermissionDenied: If the caller may not use a model of this name, whether it exists or not.
+
             ModelNotFound: If Triton doesn't serve it.
 
             BackendUnavailable: If Triton was never reached, so that nothing is known.
         """
+        if not matches(name, globs):
+            raise PermissionDenied(
+                f"This API key may not use the model {name!r}.", param="model", code="model_not_allowed"
+            )
         model = self.models.get(name)
         if model is not None:
             return model
-        if not self.has_loaded:
-            raise BackendUnavailable("The model server can't be reached.", retry_after_s=1.0)
-        served = ", ".join(sorted(self.models)) or "none"
+        served = ", ".join(found.name for found in self.visible(globs)) or "none"
         raise ModelNotFound(
             f"The model {name!r} does not exist. Models served: {served}.",
             param="model",
             code="model_not_found",
         )
+
+    def _check_loaded(self) -> None:
+        if not self.has_loaded:
+            raise BackendUnavailable("The model server can't be reached.", retry_after_s=1.0)
+
+
+def matches(name: str, globs: Sequence[str]) -> bool:
+    """
+    Say whether a model's name matches one of the patterns, with case.
+
+    Args:
+        name: The name.
+
+        globs: Shell patterns; ``*`` alone is all.
+
+    Returns:
+        Whether one matches.
+    """
+    return any(glob == "*" or fnmatchcase(name, glob) for glob in globs)
 
 
 def _to_served_model(description: ModelDescription) -> ServedModel | None:

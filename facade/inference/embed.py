@@ -1,28 +1,33 @@
 """
-Texts to vectors: check, find the model, have the texts run, check what came back.
+Texts to vectors: check, find the model, look in the cache, have the rest run, check what came back.
 
-One text's answer is an `Embedding`; texts of many callers travel in one call (`batcher`).
+One text's answer is an `Embedding`: it is cached by itself, and texts of many callers travel in one call (`batcher`).
 """
 
 from __future__ import annotations
 
+import struct
+import time
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from facade.errors import BackendFailed, InvalidInput, VersionNotReady
-from facade.inference.batcher import Batcher
+from facade.inference.runner import Limits, Observer, Runner, SilentObserver
 from facade.triton.codec import to_bytes_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from facade.cache.items import ItemCache
+    from facade.context import RequestContext
     from facade.inference.catalogue import Catalogue, ServedModel
     from facade.triton.interface import TritonBackend
 
 OUTPUTS = ("embedding", "num_input_tokens")
+
+_COUNT = struct.Struct("<I")
 
 
 class Embedding(NamedTuple):
@@ -33,6 +38,15 @@ class Embedding(NamedTuple):
 
     num_input_tokens: int
     """Tokens of the whole text, special tokens included, before any truncation."""
+
+    def to_bytes(self) -> bytes:
+        """Write it for the cache: the count in four bytes, then the vector."""
+        return _COUNT.pack(self.num_input_tokens) + self.vector
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Embedding:
+        """Read what `to_bytes` wrote."""
+        return cls(stored[4:], _COUNT.unpack_from(stored)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +75,11 @@ class Embed:
 
         catalogue: Which models there are.
 
-        max_inputs: Most texts in one request.
+        cache: Where answers are kept; None keeps none.
 
-        calls_in_flight: Merged calls under way for one model version.
+        limits: What one caller may send, and what one model takes in.
 
-        observe_batch: Called with model name, size and longest wait in seconds of each merged call.
+        observer: Told about batches and stages.
     """
 
     def __init__(
@@ -73,23 +87,30 @@ class Embed:
         backend: TritonBackend,
         catalogue: Catalogue,
         *,
-        max_inputs: int,
-        calls_in_flight: int,
-        observe_batch: Callable[[str, int, float], None] = lambda _model, _size, _waited_s: None,
+        cache: ItemCache | None = None,
+        limits: Limits = Limits(),  # noqa: B008  # nothing in it changes
+        observer: Observer = SilentObserver(),  # noqa: B008  # it has no state
     ) -> None:
-        self._backend = backend
         self._catalogue = catalogue
-        self._max_inputs = max_inputs
-        self._calls_in_flight = calls_in_flight
-        self._observe_batch = observe_batch
-        self._batchers: dict[tuple[str, int], Batcher[bytes, Embedding]] = {}
+        self._max_inputs = limits.max_inputs
+        self._runner = Runner(
+            lambda model, version: _Call(backend, model.name, str(version), observer),
+            cache=cache,
+            limits=limits,
+            observer=observer,
+        )
+
+    @property
+    def queue_depth(self) -> int:
+        """Texts that wait for a call, over all models."""
+        return self._runner.queue_depth
 
     async def embed_texts(
         self,
         model_name: str,
         texts: Sequence[str],
+        context: RequestContext,
         *,
-        deadline: float,
         dimensions: int | None = None,
         truncate: bool = False,
         param: str = "input",
@@ -102,7 +123,7 @@ class Embed:
 
             texts: At least one.
 
-            deadline: On the loop's clock, in seconds.
+            context: Who asks, until when, and what they want of the cache; learns what became of it.
 
             dimensions: Keep so many leading components and scale back to length 1; None keeps all.
 
@@ -118,66 +139,58 @@ class Embed:
 
             ModelNotFound: If there is no such model.
 
+            PermissionDenied: If the caller may not use it.
+
             ServiceError: If Triton can't answer.
         """
         items = encode_texts(texts, max_inputs=self._max_inputs, param=param)
-        model = self._find(model_name)
+        context.items = len(items)
+        model = self._find(model_name, context)
         dimension = _check_dimensions(dimensions, model)
         try:
             version = model.version
-            found = await self._batcher(model, version).submit(items, deadline=deadline)
+            answers = await self._runner.run(model, version, items, context)
         except VersionNotReady:
             # A release moved on between the look-up and the call: ask again, once.
             await self._catalogue.refresh()
-            model = self._find(model_name)
+            model = self._find(model_name, context)
             version = model.version
-            found = await self._batcher(model, version).submit(items, deadline=deadline)
+            answers = await self._runner.run(model, version, items, context)
+        found = [Embedding.from_bytes(answer) for answer in answers]
         limit = model.card.max_input_tokens
+        tokens = sum(min(answer.num_input_tokens, limit or answer.num_input_tokens) for answer in found)
+        context.model, context.version, context.tokens = model.name, version, tokens
+        context.headers["x-model-version"] = str(version)
         if limit is not None and not truncate:
-            _refuse_long_texts(found, limit=limit, param=param, is_single=len(texts) == 1)
-        return Embeddings(
-            model=model,
-            version=version,
-            vectors=[shorten_vector(answer.vector, dimension) for answer in found],
-            prompt_tokens=sum(min(a.num_input_tokens, limit or a.num_input_tokens) for a in found),
-        )
+            _refuse_long_texts(found, limit=limit, param=param, texts=texts)
+        vectors = [shorten_vector(answer.vector, dimension) for answer in found]
+        return Embeddings(model=model, version=version, vectors=vectors, prompt_tokens=tokens)
 
     async def aclose(self) -> None:
         """Cancel what is under way."""
-        for batcher in self._batchers.values():
-            await batcher.aclose()
+        await self._runner.aclose()
 
-    def _find(self, model_name: str) -> ServedModel:
-        model = self._catalogue.find(model_name)
+    def _find(self, model_name: str, context: RequestContext) -> ServedModel:
+        model = self._catalogue.find(model_name, context.key_models)
         if model.card.task != "embedding":
             raise InvalidInput(
                 f"The model {model_name!r} is for {model.card.task}, not for embeddings.", param="model"
             )
         return model
 
-    def _batcher(self, model: ServedModel, version: int) -> Batcher[bytes, Embedding]:
-        key = (model.name, version)
-        batcher = self._batchers.get(key)
-        if batcher is None:
-            batcher = self._batchers[key] = Batcher(
-                _Call(self._backend, model.name, str(version)),
-                max_batch_size=model.max_batch_size,
-                max_calls=self._calls_in_flight,
-                observe_batch=partial(self._observe_batch, model.name),
-            )
-        return batcher
-
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One merged call to one version of one model: texts in, `Embedding`s out."""
+    """One merged call to one version of one model: texts in, `Embedding`s out, as bytes."""
 
     backend: TritonBackend
     model_name: str
     model_version: str
+    observer: Observer
 
-    async def __call__(self, items: Sequence[bytes], timeout_s: float) -> list[Embedding]:
+    async def __call__(self, items: Sequence[bytes], timeout_s: float) -> list[bytes]:
         """Run the texts as one batch."""
+        started = time.perf_counter()
         outputs = await self.backend.infer(
             self.model_name,
             self.model_version,
@@ -185,6 +198,7 @@ class _Call:
             OUTPUTS,
             timeout_s=timeout_s,
         )
+        self.observer.observe_stage("triton", time.perf_counter() - started)
         vectors, counts = outputs.get("embedding"), outputs.get("num_input_tokens")
         size = len(items)
         if vectors is None or counts is None or len(counts.raw) != 4 * size or len(vectors.raw) % size:
@@ -193,7 +207,7 @@ class _Call:
             )
         tokens = np.frombuffer(counts.raw, dtype="<u4").tolist()
         width, raw = len(vectors.raw) // size, vectors.raw
-        return [Embedding(raw[i * width : (i + 1) * width], tokens[i]) for i in range(size)]
+        return [Embedding(raw[i * width : (i + 1) * width], tokens[i]).to_bytes() for i in range(size)]
 
 
 def encode_texts(texts: Sequence[str], *, max_inputs: int, param: str) -> list[bytes]:
@@ -221,18 +235,15 @@ def encode_texts(texts: Sequence[str], *, max_inputs: int, param: str) -> list[b
         )
     encoded = []
     for index, text in enumerate(texts):
-        where = param if len(texts) == 1 else f"{param}[{index}]"
-        if "\0" in text:
-            raise InvalidInput(
-                f"'{where}' has a NUL character at position {text.index(chr(0))}.", param=where
-            )
         try:
             encoded.append(text.encode())
         except UnicodeEncodeError as error:
-            raise InvalidInput(
-                f"'{where}' has a lone surrogate at position {error.start}; send well-formed Unicode.",
-                param=where,
-            ) from None
+            where = _name_input(param, index, texts)
+            reason = f"'{where}' has a lone surrogate at position {error.start}; send well-formed Unicode."
+            raise InvalidInput(reason, param=where) from None
+        if "\0" in text:
+            where = _name_input(param, index, texts)
+            raise InvalidInput(f"'{where}' has a NUL character at position {text.find(chr(0))}.", param=where)
     return encoded
 
 
@@ -270,13 +281,18 @@ def _check_dimensions(dimensions: int | None, model: ServedModel) -> int | None:
     return dimensions
 
 
-def _refuse_long_texts(found: Sequence[Embedding], *, limit: int, param: str, is_single: bool) -> None:
+def _refuse_long_texts(found: Sequence[Embedding], *, limit: int, param: str, texts: Sequence[str]) -> None:
     for index, answer in enumerate(found):
         if answer.num_input_tokens > limit:
-            where = param if is_single else f"{param}[{index}]"
+            where = _name_input(param, index, texts)
             raise InvalidInput(
                 f"'{where}' has {answer.num_input_tokens} tokens; the model reads at most {limit}. "
                 'Shorten it, or send "truncate": true to have it cut.',
                 param=where,
                 code="context_length_exceeded",
             )
+
+
+def _name_input(param: str, index: int, texts: Sequence[str]) -> str:
+    """The field's name, with the index where there are several texts."""
+    return param if len(texts) == 1 else f"{param}[{index}]"

@@ -7,38 +7,25 @@ left inference open elsewhere.)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import time
+from typing import TYPE_CHECKING
 
+from facade.access.authorize import authorize
 from facade.context import context_of
 from facade.errors import Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from facade.access.guessing import Guesses
+    from facade.access.keys import KeyRing
+    from facade.access.keys import Scope as KeyScope
+    from facade.context import RequestContext
 
-class Known(Protocol):
-    """A caller whose key was found."""
-
-    @property
-    def name(self) -> str:
-        """Who it is, for logs."""
-
-
-class Ring(Protocol):
-    """Something that knows keys."""
-
-    def find(self, secret: str) -> Known | None:
-        """
-        Find whose key this is, in a time that doesn't depend on how much of it is right.
-
-        Args:
-            secret: What the caller sent.
-
-        Returns:
-            The caller, or None.
-        """
+SCOPES: Mapping[str, KeyScope] = {"/metrics": "metrics"}
+"""What a path needs, where that isn't ``infer``."""
 
 
 class Authenticate:
@@ -48,46 +35,72 @@ class Authenticate:
     Args:
         app: The next layer.
 
-        ring: Who is known.
+        current_ring: Gives the keys that are known now.
+
+        guesses: Slows down whoever tries keys out.
 
         public_paths: Exact paths that are served to anybody.
+
+        observe_stage: Told how long it took, in seconds.
     """
 
-    def __init__(self, app: ASGIApp, ring: Ring, public_paths: Collection[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        current_ring: Callable[[], KeyRing],
+        guesses: Guesses,
+        public_paths: Collection[str],
+        observe_stage: Callable[[str, float], None],
+    ) -> None:
         self._app = app
-        self._ring = ring
+        self._current_ring = current_ring
+        self._guesses = guesses
         self._public_paths = frozenset(public_paths)
+        self._observe_stage = observe_stage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http" and scope["path"] not in self._public_paths:
-            secret = find_secret(scope)
-            if secret is None:
-                raise Unauthenticated(
-                    "No API key was sent. Send it in the header 'X-API-Key' or as 'Authorization: Bearer <key>'.",
-                    code="missing_api_key",
-                )
-            known = self._ring.find(secret)
-            if known is None:
-                raise Unauthenticated("The API key is not known.")
-            context_of(scope).key_name = known.name
+            started = time.perf_counter()
+            self._identify(context_of(scope), scope["path"])
+            self._observe_stage("authenticate", time.perf_counter() - started)
         await self._app(scope, receive, send)
 
+    def _identify(self, context: RequestContext, path: str) -> None:
+        self._guesses.check(context.address)
+        secret = find_secret(context.request_headers)
+        if secret is None:
+            self._guesses.note_failure(context.address)
+            raise Unauthenticated(
+                "No API key was sent. Send it in the header 'X-API-Key' or as 'Authorization: Bearer <key>'.",
+                code="missing_api_key",
+            )
+        ring = self._current_ring()
+        key = ring.find(secret)
+        if key is None:
+            self._guesses.note_failure(context.address)
+            raise Unauthenticated("The API key is not known.")
+        context.key_name = key.name
+        authorize(key, SCOPES.get(path, "infer"), address=context.address)
+        tier = ring.tier_of(key)
+        context.key_models = key.models
+        context.tier, context.priority, context.weight = tier.name, tier.priority, tier.weight
 
-def find_secret(scope: Scope) -> str | None:
+
+def find_secret(headers: Mapping[bytes, bytes]) -> str | None:
     """
     Read the key that a request carries.
 
     Args:
-        scope: The ASGI scope.
+        headers: By lower-case name.
 
     Returns:
         ``X-API-Key`` if there is one, else the bearer token, else None.
     """
-    bearer = None
-    for name, value in scope["headers"]:
-        if name == b"x-api-key":
-            return str(value, "latin-1").strip()
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            bearer = str(value[7:], "latin-1").strip()
-    return bearer
+    api_key = headers.get(b"x-api-key")
+    if api_key is not None:
+        return str(api_key, "latin-1").strip()
+    authorization = headers.get(b"authorization", b"")
+    if authorization[:7].lower() == b"bearer ":
+        return str(authorization[7:], "latin-1").strip()
+    return None

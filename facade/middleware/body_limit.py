@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from facade.context import context_of
 from facade.errors import BodyTooLarge
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value[:20]) > self._limit_bytes:
-                raise self._refusal()
+        announced = context_of(scope).request_headers.get(b"content-length", b"")
+        if announced.isdigit() and int(announced[:20]) > self._limit_bytes:
+            raise self._refusal()
         seen_bytes = 0
 
         async def receive_bounded() -> Message:

@@ -15,6 +15,8 @@ from facade.context import context_of
 from facade.errors import CallerLeft, DeadlineExceeded, InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 WATCH_DELAY_S = 0.001
@@ -43,9 +45,9 @@ class Deadline:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        timeout_s = find_timeout(scope, default_s=self._default_s, max_s=self._max_s)
-        loop = asyncio.get_running_loop()
         context = context_of(scope)
+        timeout_s = find_timeout(context.request_headers, default_s=self._default_s, max_s=self._max_s)
+        loop = asyncio.get_running_loop()
         context.deadline = loop.time() + timeout_s
         watch = _Watch(receive)
         try:
@@ -111,12 +113,12 @@ class _Watch:
             request.cancel()
 
 
-def find_timeout(scope: Scope, *, default_s: float, max_s: float) -> float:
+def find_timeout(headers: Mapping[bytes, bytes], *, default_s: float, max_s: float) -> float:
     """
     Read how long the caller is willing to wait.
 
     Args:
-        scope: The ASGI scope.
+        headers: By lower-case name.
 
         default_s: Seconds where the caller doesn't say.
 
@@ -128,15 +130,15 @@ def find_timeout(scope: Scope, *, default_s: float, max_s: float) -> float:
     Raises:
         InvalidInput: If the header isn't a positive number.
     """
-    for name, value in scope["headers"]:
-        if name == b"x-request-timeout":
-            try:
-                timeout_s = float(value)
-            except ValueError:
-                timeout_s = math.nan
-            if not timeout_s > 0:
-                raise InvalidInput(
-                    "'X-Request-Timeout' must be a positive number of seconds.", param="X-Request-Timeout"
-                )
-            return min(timeout_s, max_s)
-    return default_s
+    value = headers.get(b"x-request-timeout")
+    if value is None:
+        return default_s
+    try:
+        timeout_s = float(value)
+    except ValueError:
+        timeout_s = math.nan
+    if not timeout_s > 0:
+        raise InvalidInput(
+            "'X-Request-Timeout' must be a positive number of seconds.", param="X-Request-Timeout"
+        )
+    return min(timeout_s, max_s)

@@ -9,8 +9,6 @@ import uuid
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import MutableHeaders
-
 from facade import problems
 from facade.context import SCOPE_KEY, RequestContext
 
@@ -57,7 +55,9 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = RequestContext(_request_id(scope))
+        # One pass over the headers; every layer below looks its own up here.
+        request_headers = dict(scope["headers"])
+        context = RequestContext(_request_id(request_headers), request_headers)
         scope[SCOPE_KEY] = context
         status = 0
         started = time.perf_counter()
@@ -66,12 +66,12 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = context.request_id
-                if context.version is not None:
-                    headers["x-model-version"] = str(context.version)
+                headers = message["headers"]
+                headers.append((b"x-request-id", context.request_id.encode("ascii")))
+                for name, value in context.headers.items():
+                    headers.append((name.encode("ascii"), value.encode("latin-1")))
                 if self._drain.is_draining:
-                    headers["connection"] = "close"
+                    headers.append((b"connection", b"close"))
             await send(message)
 
         self._metrics.in_flight.inc()
@@ -110,12 +110,13 @@ class Observe:
                     "version": context.version,
                     "items": context.items,
                     "tokens": context.tokens,
+                    "cache": context.cache,
                 },
             )
 
 
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return str(value, "ascii")
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return str(given, "ascii")
     return uuid.uuid4().hex

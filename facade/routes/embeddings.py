@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,19 @@ from facade.schemas import decode, to_openapi_body
 from facade.schemas.openai import EMBEDDINGS_DECODER, EmbeddingsRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from facade.inference.embed import Embed, Embeddings
 
 
-def build_router(embed: Embed) -> APIRouter:
+def build_router(embed: Embed, observe_stage: Callable[[str, float], None]) -> APIRouter:
     """
     Make the routes.
 
     Args:
         embed: The use case.
+
+        observe_stage: Told how long the writing of an answer took, in seconds.
 
     Returns:
         The router.
@@ -34,17 +39,17 @@ def build_router(embed: Embed) -> APIRouter:
         """Turn one text or several into vectors."""
         wanted = decode(EMBEDDINGS_DECODER, await request.body())
         texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
-        context = context_of(request.scope)
         answer = await embed.embed_texts(
             wanted.model,
             texts,
-            deadline=context.deadline,
+            context_of(request.scope),
             dimensions=wanted.dimensions,
             truncate=wanted.truncate,
         )
-        context.model, context.version = answer.model.name, answer.version
-        context.items, context.tokens = len(texts), answer.prompt_tokens
-        return Response(to_body(answer, wanted.encoding_format), media_type="application/json")
+        started = time.perf_counter()
+        body = to_body(answer, wanted.encoding_format)
+        observe_stage("serialise", time.perf_counter() - started)
+        return Response(body, media_type="application/json")
 
     return router
 

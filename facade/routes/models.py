@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+
+from facade.context import context_of
 
 if TYPE_CHECKING:
     from facade.inference.catalogue import Catalogue, ServedModel
@@ -24,17 +26,16 @@ def build_router(catalogue: Catalogue) -> APIRouter:
     router = APIRouter(tags=["openai"])
 
     @router.get("/v1/models")
-    async def list_models() -> Response:
-        """List the models that answer now."""
-        models = [to_model_object(model) for _, model in sorted(catalogue.models.items())]
-        if not models and not catalogue.has_loaded:
-            catalogue.find("")  # raises what is wrong
+    async def list_models(request: Request) -> Response:
+        """List the models that answer now and that the key may use."""
+        models = [to_model_object(model) for model in catalogue.visible(context_of(request.scope).key_models)]
         return Response(orjson.dumps({"object": "list", "data": models}), media_type="application/json")
 
     @router.get("/v1/models/{model}")
-    async def retrieve_model(model: str) -> Response:
+    async def retrieve_model(model: str, request: Request) -> Response:
         """Describe one model."""
-        return Response(orjson.dumps(to_model_object(catalogue.find(model))), media_type="application/json")
+        found = catalogue.find(model, context_of(request.scope).key_models)
+        return Response(orjson.dumps(to_model_object(found)), media_type="application/json")
 
     return router
 

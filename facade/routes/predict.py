@@ -15,6 +15,8 @@ from facade.schemas import decode, to_openapi_body
 from facade.schemas.predict import PREDICT_DECODER, EmbeddingParameters, PredictRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from facade.inference.catalogue import Catalogue
     from facade.inference.embed import Embed
 
@@ -40,20 +42,17 @@ def build_router(catalogue: Catalogue, embed: Embed, default_model: str | None) 
         """Run a model on one text or several; the result has the shape of the input."""
         wanted = decode(PREDICT_DECODER, await request.body())
         param, given = _find_inputs(wanted)
-        model_name = wanted.model or choose_model(catalogue, default_model)
-        parameters = _to_embedding_parameters(wanted)
-        texts = [given] if isinstance(given, str) else given
         context = context_of(request.scope)
+        model_name = wanted.model or choose_model(catalogue, default_model, context.key_models)
+        parameters = _to_embedding_parameters(wanted)
         answer = await embed.embed_texts(
             model_name,
-            texts,
-            deadline=context.deadline,
+            [given] if isinstance(given, str) else given,
+            context,
             dimensions=parameters.dimensions,
             truncate=parameters.truncate,
             param=param,
         )
-        context.model, context.version = answer.model.name, answer.version
-        context.items, context.tokens = len(texts), answer.prompt_tokens
         vectors = [to_numbers(vector) for vector in answer.vectors]
         body = {
             "model": answer.model.name,
@@ -67,7 +66,7 @@ def build_router(catalogue: Catalogue, embed: Embed, default_model: str | None) 
     return router
 
 
-def choose_model(catalogue: Catalogue, default_model: str | None) -> str:
+def choose_model(catalogue: Catalogue, default_model: str | None, globs: Sequence[str]) -> str:
     """
     Choose who answers a request that names no model.
 
@@ -75,6 +74,8 @@ def choose_model(catalogue: Catalogue, default_model: str | None) -> str:
         catalogue: Which models there are.
 
         default_model: The operator's choice, if any.
+
+        globs: Patterns of the names that the caller may use.
 
     Returns:
         A model's name.
@@ -84,7 +85,7 @@ def choose_model(catalogue: Catalogue, default_model: str | None) -> str:
     """
     if default_model is not None:
         return default_model
-    names = sorted(catalogue.models)
+    names = [model.name for model in catalogue.visible(globs)]
     if len(names) > 1:
         raise InvalidInput(f"'model' is missing; name one of {', '.join(names)}.", param="model")
     # With none at all, the catalogue's own look-up says why.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from facade.app import build_app
 from facade.settings import Settings
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 KEY = "a-key-for-tests"
-
-
-class OneKey:
-    """A ring that knows one caller."""
-
-    name = "tester"
-
-    def find(self, secret: str) -> OneKey | None:
-        """Find the caller."""
-        return self if secret == KEY else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,14 +38,20 @@ async def _triton() -> AsyncIterator[WireTriton]:
 @pytest.fixture(name="settings")
 def _settings(triton: WireTriton) -> Settings:
     """Settings that find it, and look often."""
-    return Settings(triton_url=triton.url, catalogue_interval_s=0.05, environment="development")
+    return Settings(
+        triton_url=triton.url,
+        catalogue_interval_s=0.05,
+        environment="development",
+        api_key=SecretStr(KEY),
+        failures_per_minute=1000,
+    )
 
 
 @pytest.fixture(name="client")
 async def _client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A caller with a key."""
     async with (
-        serving(build_app(settings, OneKey())) as base_url,
+        serving(build_app(settings)) as base_url,
         httpx.AsyncClient(base_url=base_url, headers={"X-API-Key": KEY}) as client,
     ):
         await until_ready(client)

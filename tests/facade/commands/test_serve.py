@@ -61,7 +61,7 @@ def test_it_answers_and_stops_on_sigterm(running: tuple[subprocess.Popen[str], s
 @pytest.mark.parametrize(
     ("environment", "code", "words"),
     [
-        ({}, 2, "FACADE_API_KEY is not set"),
+        ({}, 2, "Neither FACADE_API_KEY nor FACADE_KEYS_FILE"),
         ({"FACADE_API_KEY": "k", "FACADE_BODY_LIMIT_BYTES": "many"}, 2, "FACADE_BODY_LIMIT_BYTES"),
     ],
 )

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from facade.context import RequestContext
 from facade.errors import BackendFailed, InvalidInput
 from facade.inference.catalogue import Catalogue
 from facade.inference.embed import Embed, encode_texts, shorten_vector
+from facade.inference.runner import Limits
 from facade.triton.client import TritonClient
 from facade.triton.interface import Tensor
 from tests.facade.wire_triton import DIMENSION, MAX_INPUT_TOKENS, vector_of
@@ -29,22 +31,22 @@ async def _embed(triton: WireTriton) -> AsyncIterator[Embed]:
     backend = TritonClient(triton.url)
     catalogue = Catalogue(backend, 1)
     await catalogue.refresh()
-    embed = Embed(backend, catalogue, max_inputs=50, calls_in_flight=2)
+    embed = Embed(backend, catalogue, limits=Limits(max_inputs=50))
     yield embed
     await embed.aclose()
     await backend.aclose()
 
 
-def soon() -> float:
-    """A deadline in five seconds."""
-    return asyncio.get_running_loop().time() + 5
+def soon() -> RequestContext:
+    """A request that has five seconds."""
+    return RequestContext("id", deadline=asyncio.get_running_loop().time() + 5)
 
 
 async def test_each_text_gets_its_own_vector(embed: Embed) -> None:
     """More texts than one call takes come back in order, with their tokens counted."""
     texts = [f"text {i}" for i in range(40)]
 
-    answer = await embed.embed_texts("minilm", texts, deadline=soon())
+    answer = await embed.embed_texts("minilm", texts, soon())
 
     assert answer.vectors == [vector_of(text).tobytes() for text in texts]
     assert answer.prompt_tokens == 40 * 4
@@ -54,14 +56,14 @@ async def test_each_text_gets_its_own_vector(embed: Embed) -> None:
 async def test_a_long_text_is_refused_and_named(embed: Embed) -> None:
     """Nothing is cut unless the caller asks."""
     with pytest.raises(InvalidInput, match="has 102 tokens; the model reads at most 16") as caught:
-        await embed.embed_texts("minilm", ["short", "word " * 100], deadline=soon())
+        await embed.embed_texts("minilm", ["short", "word " * 100], soon())
 
     assert caught.value.param == "input[1]"
 
 
 async def test_a_long_text_is_cut_when_asked(embed: Embed) -> None:
     """Usage then counts what the model read."""
-    answer = await embed.embed_texts("minilm", ["word " * 100], deadline=soon(), truncate=True)
+    answer = await embed.embed_texts("minilm", ["word " * 100], soon(), truncate=True)
 
     assert answer.prompt_tokens == MAX_INPUT_TOKENS
 
@@ -71,7 +73,7 @@ async def test_a_release_that_moved_on_is_asked_again(embed: Embed, triton: Wire
     triton.models["minilm"]["versions"] = [2]
     triton.models["minilm"]["card"]["release"] = {"stable": 2}
 
-    answer = await embed.embed_texts("minilm", ["a"], deadline=soon())
+    answer = await embed.embed_texts("minilm", ["a"], soon())
 
     assert answer.version == 2
     assert triton.versions_asked == ["1", "2"]
@@ -81,7 +83,7 @@ async def test_a_release_that_moved_on_is_asked_again(embed: Embed, triton: Wire
 async def test_impossible_dimensions_are_refused(embed: Embed, dimensions: int) -> None:
     """The bounds are named."""
     with pytest.raises(InvalidInput, match=f"between 1 and {DIMENSION}"):
-        await embed.embed_texts("minilm", ["a"], deadline=soon(), dimensions=dimensions)
+        await embed.embed_texts("minilm", ["a"], soon(), dimensions=dimensions)
 
 
 async def test_a_model_for_something_else_is_refused(embed: Embed, triton: WireTriton) -> None:
@@ -90,19 +92,22 @@ async def test_a_model_for_something_else_is_refused(embed: Embed, triton: WireT
     await embed._catalogue.refresh()
 
     with pytest.raises(InvalidInput, match="is for text-classification"):
-        await embed.embed_texts("minilm", ["a"], deadline=soon())
+        await embed.embed_texts("minilm", ["a"], soon())
 
 
 async def test_a_model_that_breaks_the_contract_is_a_failure(embed: Embed, triton: WireTriton) -> None:
     """Too few numbers are never handed to a caller."""
 
-    async def infer(*_args: object, **_kwargs: object) -> dict[str, Tensor]:
-        return {"embedding": Tensor("embedding", "FP32", (1, 2), b"\0" * 8)}
+    class Careless(TritonClient):
+        async def infer(self, *_args: object, **_kwargs: object) -> dict[str, Tensor]:
+            return {"embedding": Tensor("embedding", "FP32", (1, 2), b"\0" * 8)}
 
-    embed._backend.infer = infer  # type: ignore[method-assign]
+    backend = Careless(triton.url)
+    embed = Embed(backend, embed._catalogue)
 
     with pytest.raises(BackendFailed, match="tensor contract"):
-        await embed.embed_texts("minilm", ["a"], deadline=soon())
+        await embed.embed_texts("minilm", ["a"], soon())
+    await backend.aclose()
 
 
 @pytest.mark.parametrize(

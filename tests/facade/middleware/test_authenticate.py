@@ -8,7 +8,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from facade.app import build_app
-from tests.facade.conftest import KEY, OneKey
+from tests.facade.conftest import KEY
 
 if TYPE_CHECKING:
     import httpx
@@ -23,7 +23,7 @@ REQUEST = {"model": "minilm", "input": "a"}
 
 async def test_every_route_is_closed_without_a_key(client: httpx.AsyncClient, settings: Settings) -> None:
     """A walk over all registered routes finds only the public ones open."""
-    layer = build_app(settings, OneKey())
+    layer = build_app(settings)
     while hasattr(layer, "_app"):
         layer = layer._app
     paths = {context.path for context in iter_route_contexts(layer.router.routes)}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
 from facade.settings import Settings
+from tests.facade.conftest import KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,7 +25,9 @@ LIMIT_BYTES = 2048
 @pytest.fixture(name="settings")
 def _settings(triton: WireTriton) -> Settings:
     """Settings with a small limit."""
-    return Settings(triton_url=triton.url, catalogue_interval_s=0.05, body_limit_bytes=LIMIT_BYTES)
+    return Settings(
+        triton_url=triton.url, catalogue_interval_s=0.05, body_limit_bytes=LIMIT_BYTES, api_key=SecretStr(KEY)
+    )
 
 
 async def chunks(size: int) -> AsyncIterator[bytes]:

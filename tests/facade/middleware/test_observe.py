@@ -64,7 +64,7 @@ async def test_one_line_is_logged_without_key_and_text(
     (record,) = [r for r in caplog.records if getattr(r, "endpoint", "") == "/v1/embeddings"]
     fields = vars(record)
 
-    assert fields["key"] == "tester"
+    assert fields["key"] == "default"
     assert (fields["model"], fields["version"], fields["status"]) == ("minilm", 1, 200)
     assert (fields["items"], fields["tokens"]) == (1, 5)
     assert fields["duration_ms"] > 0

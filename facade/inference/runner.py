@@ -1,0 +1,168 @@
+"""
+Have items answered: from the cache, or by the model, merged with those of other callers.
+
+Shared by all tasks whose answers are one short byte string an item; what the bytes mean is the task's own matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from facade.cache.keys import ItemKeys
+from facade.cache.policy import cache_scope, cache_ttl_s, parse_cache_control
+from facade.inference.admission import Admission
+from facade.inference.batcher import Batcher
+from facade.inference.fair_queue import Share
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from facade.cache.items import ItemCache
+    from facade.context import RequestContext
+    from facade.inference.catalogue import ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one caller may send, and what one model takes in."""
+
+    max_inputs: int = 2048
+    """Most items in one request."""
+
+    calls_in_flight: int = 2
+    """Merged calls under way for one model version."""
+
+    max_queued_items: int = 20_000
+    """Most items admitted and not yet answered, for one model version, however fast the model is."""
+
+
+class Observer(Protocol):
+    """Who is told about batches and stages."""
+
+    def observe_batch(self, model: str, size: int, waited_s: float) -> None:
+        """A call left with so many items, of which one had waited so many seconds."""
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """A stage took so many seconds."""
+
+
+class SilentObserver:
+    """Nobody is told."""
+
+    def observe_batch(self, model: str, size: int, waited_s: float) -> None:
+        """Forget it."""
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """Forget it."""
+
+
+class Runner:
+    """
+    The way of one task's items.
+
+    Args:
+        make_call: Gives what runs one merged call of a model's version: items, and the seconds that are left.
+
+        cache: Where answers are kept; None keeps none.
+
+        limits: What one model takes in.
+
+        observer: Told about batches.
+    """
+
+    def __init__(
+        self,
+        make_call: Callable[
+            [ServedModel, int], Callable[[Sequence[bytes], float], Awaitable[Sequence[bytes]]]
+        ],
+        *,
+        cache: ItemCache | None,
+        limits: Limits,
+        observer: Observer,
+    ) -> None:
+        self._make_call = make_call
+        self._cache = cache
+        self._limits = limits
+        self._observer = observer
+        self._batchers: dict[tuple[str, int], Batcher[bytes, bytes]] = {}
+
+    @property
+    def queue_depth(self) -> int:
+        """Items that wait for a call, over all models."""
+        return sum(batcher.queue_depth for batcher in self._batchers.values())
+
+    async def run(
+        self, model: ServedModel, version: int, items: Sequence[bytes], context: RequestContext
+    ) -> Sequence[bytes]:
+        """
+        Answer items.
+
+        Args:
+            model: Who is to answer.
+
+            version: Which version.
+
+            items: At least one.
+
+            context: Who asks, until when, and what they want of the cache; learns where the answers came from.
+
+        Returns:
+            One answer an item, in the items' order.
+
+        Raises:
+            FacadeError: The first error that one of the items met.
+        """
+        batcher = self._batcher(model, version)
+        share = Share(context.tier, context.priority, context.weight)
+        if self._cache is None:
+            return await batcher.submit(items, deadline=context.deadline, share=share)
+        wish = context.request_headers.get(b"cache-control")
+        directives = parse_cache_control(None if wish is None else str(wish, "latin-1"))
+
+        async def compute(indexes: Sequence[int]) -> list[bytes]:
+            missing = [items[index] for index in indexes]
+            return await batcher.submit(missing, deadline=context.deadline, share=share)
+
+        task = model.card.task
+        keys = ItemKeys(
+            scope=cache_scope(task, context.key_name or ""),
+            model=model.name,
+            version=version,
+            task=task,
+            parameters={},
+        )
+        answer = await self._cache.get_or_compute(
+            [keys.key(item) for item in items],
+            compute,
+            ttl_s=cache_ttl_s(task, model.card.default_cache_ttl_s),
+            directives=directives,
+        )
+        context.cache = context.headers["x-cache"] = answer.outcome
+        if answer.computed < len(items):
+            context.headers["age"] = str(int(answer.age_s))
+        return answer.values
+
+    async def aclose(self) -> None:
+        """Cancel what is under way."""
+        for batcher in self._batchers.values():
+            await batcher.aclose()
+
+    def _batcher(self, model: ServedModel, version: int) -> Batcher[bytes, bytes]:
+        key = (model.name, version)
+        batcher = self._batchers.get(key)
+        if batcher is None:
+            in_calls = model.max_batch_size * self._limits.calls_in_flight
+            batcher = self._batchers[key] = Batcher(
+                self._make_call(model, version),
+                max_batch_size=model.max_batch_size,
+                max_calls=self._limits.calls_in_flight,
+                admission=Admission(
+                    min_items=in_calls,
+                    max_items=max(self._limits.max_queued_items, in_calls),
+                    batch_items=model.max_batch_size,
+                ),
+                observe_batch=partial(self._observer.observe_batch, model.name),
+            )
+        return batcher
