@@ -12,6 +12,7 @@ The tree, and where on a request's way each error is raised::
     │   ├── RouteNotFound          routes: no such path
     │   ├── MethodNotAllowed       routes: the path exists, the verb doesn't
     │   ├── ModelNotFound          inference: no such model or version
+    │   ├── NotCached              cache: only-if-cached, and no fresh answer is stored
     │   ├── RateLimited            access: the caller's own limit is used up
     │   └── CallerLeft             middleware: the connection closed before the answer
     └── ServiceError               the caller can only wait or ask elsewhere
@@ -84,6 +85,10 @@ class MethodNotAllowed(CallerError):
 
 class ModelNotFound(CallerError):
     """There is no such model, or no such version of it."""
+
+
+class NotCached(CallerError):
+    """The caller wanted a stored answer or none, and none is stored."""
 
 
 class RateLimited(CallerError):

@@ -1,0 +1,187 @@
+"""
+Connections to one Redis server, behind a breaker.
+
+A reply is what Redis said, or the exception that stands for it: nothing but cancellation is raised to the caller.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError
+
+from facade.cache.breaker import Breaker, BreakerPolicy, BreakerState
+from facade.cache.observer import CacheObserver
+
+_log = logging.getLogger(__name__)
+
+Reply = object
+"""What Redis answered, or the exception that stands for it."""
+
+
+class Command(NamedTuple):
+    """What to send."""
+
+    key: bytes
+    """The key that decides which node of a cluster is asked."""
+
+    arguments: tuple[str | bytes | int, ...]
+    """The command's name and all its arguments."""
+
+
+class NodeUnavailable(Exception):
+    """Not asked: the node's breaker is open, or no node is known to serve the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisLimits:
+    """How long and how much a Redis may hold us."""
+
+    lookup_budget_s: float = 0.02
+    """Seconds that a request waits for Redis, all in all; a slower answer counts as a failure for the breaker."""
+
+    socket_timeout_s: float = 0.1
+    """Seconds after which a connection that doesn't open or answer is given up."""
+
+    pool_size: int = 32
+    """Connections to a node; a call that finds none free waits for one, for the lookup budget at most."""
+
+    pending_writes: int = 64
+    """Writes under way at once; more are dropped and counted, so that a slow Redis can't fill our memory."""
+
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    """When to stop asking a node, and for how long."""
+
+
+class RedisNode:
+    """
+    One Redis server.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+
+        limits: Bounds on time and connections.
+
+        observer: Told about the breaker.
+    """
+
+    def __init__(self, url: str, limits: RedisLimits, observer: CacheObserver) -> None:
+        self._limits = limits
+        # The name goes into metrics and must not carry a password.
+        self.name = urlsplit(url).netloc.rpartition("@")[2] or urlsplit(url).path
+
+        self._observer = observer
+        self._last_error: Exception | None = None
+        self.breaker = Breaker(limits.breaker, on_change=self._tell)
+        self._client = connect(
+            url,
+            timeout_s=limits.socket_timeout_s,
+            pool_size=limits.pool_size,
+            pool_timeout_s=limits.lookup_budget_s,
+        )
+
+    async def mget(self, keys: Sequence[bytes]) -> list[Reply]:
+        """Look up *keys*; a cluster's node can't do this for keys of several slots."""
+
+        async def ask() -> list[Reply]:
+            replies: list[Reply] = await send_command(self._client, "MGET", *keys)
+            return replies
+
+        return await self._guard(ask, len(keys), is_timed=True)
+
+    async def pipeline(self, commands: Sequence[Command], *, is_timed: bool) -> list[Reply]:
+        """
+        Send *commands* in one go.
+
+        Args:
+            commands: What to send.
+
+            is_timed: Whether a slow success counts as a failure; not so for writes, for which nobody waits.
+
+        Returns:
+            One reply per command.
+        """
+
+        async def ask() -> list[Reply]:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command.arguments)
+                replies: list[Reply] = await pipe.execute(raise_on_error=False)
+                return replies
+
+        return await self._guard(ask, len(commands), is_timed=is_timed)
+
+    async def command(self, *arguments: str | bytes | int) -> Any:
+        """Send one command past the breaker; what goes wrong is raised."""
+        return await send_command(self._client, *arguments)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def _tell(self, state: BreakerState) -> None:
+        """Pass on the breaker's state; the log gets one line a change and not one a request."""
+        self._observer.breaker_state(self.name, state)
+        if state is not BreakerState.HALF_OPEN:
+            level = logging.WARNING if state is BreakerState.OPEN else logging.INFO
+            _log.log(level, "cache: breaker of Redis %s is %s (%r)", self.name, state, self._last_error)
+            self._last_error = None
+
+    async def _guard(
+        self, ask: Callable[[], Awaitable[list[Reply]]], count: int, *, is_timed: bool
+    ) -> list[Reply]:
+        """Call *ask* if the breaker lets us, and tell it the truth about how that went."""
+        ticket = self.breaker.admit()
+        if ticket is None:
+            return [NodeUnavailable(self.name)] * count
+        began = time.monotonic()
+        succeeded = False
+        try:
+            replies = await ask()
+            is_slow = is_timed and time.monotonic() - began > self._limits.lookup_budget_s
+            succeeded = not is_slow and not any(isinstance(reply, ClusterDownError) for reply in replies)
+        except Exception as error:  # noqa: BLE001  # the parser lets ValueError and others out when it reads nonsense
+            self._last_error = error
+            return [error] * count
+        finally:
+            # Also when cancelled: a probe that nobody settles would keep the next one waiting.
+            self.breaker.settle(ticket, succeeded=succeeded)
+        return replies
+
+
+def connect(url: str, *, timeout_s: float, pool_size: int, pool_timeout_s: float) -> Redis:
+    """
+    Client for one server that fails soon and never retries.
+
+    Args:
+        url: The server's address.
+
+        timeout_s: Seconds to open a connection, and to wait for each answer.
+
+        pool_size: Connections at most.
+
+        pool_timeout_s: Seconds to wait for a free one.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=pool_size,
+        timeout=pool_timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 0),
+        # RESP2 saves the HELLO, and with it the server's unasked messages.
+        protocol=2,
+    )
+    return Redis.from_pool(pool)
+
+
+async def send_command(client: Redis, *arguments: str | bytes | int) -> Any:
+    """Send one command and return what redis-py makes of the answer."""
+    return await client.execute_command(*arguments)  # type: ignore[no-untyped-call]
