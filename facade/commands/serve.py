@@ -134,29 +134,16 @@ def _run_workers(settings: Settings) -> int:
 
 
 def _serve(settings: Settings, listener: socket.socket, metrics: Metrics) -> None:
-    import uvicorn  # noqa: PLC0415
-
     from facade.access.keys import KeysInvalid  # noqa: PLC0415
     from facade.app import build_app  # noqa: PLC0415
-    from facade.server import Drain, Server  # noqa: PLC0415
+    from facade.server import Drain, Server, build_config  # noqa: PLC0415
 
     drain = Drain()
     try:
         app = build_app(settings, drain=drain, metrics=metrics)
     except KeysInvalid as error:
         raise click.UsageError(f"The keys can't be used: {error}.") from None
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=settings.shutdown_grace_s,
-    )
+    config = build_config(app, keep_alive_s=settings.keep_alive_s, shutdown_grace_s=settings.shutdown_grace_s)
     Server(config, drain, settings.drain_s).run(sockets=[listener])
 
 

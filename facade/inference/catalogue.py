@@ -11,15 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from facade.errors import BackendUnavailable, FacadeError, ModelNotFound, PermissionDenied
+from facade.access.authorize import check_globs, may_use
+from facade.errors import BackendUnavailable, FacadeError, ModelNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from facade.triton.interface import ModelDescription, TritonBackend
 
@@ -153,7 +153,7 @@ class Catalogue:
                 log.exception("catalogue_failed")
             await asyncio.sleep(self.interval_s)
 
-    def visible(self, globs: Sequence[str]) -> list[ServedModel]:
+    def visible(self, globs: tuple[str, ...]) -> list[ServedModel]:
         """
         List what a caller may use.
 
@@ -167,9 +167,9 @@ class Catalogue:
             BackendUnavailable: If Triton was never reached, so that nothing is known.
         """
         self._check_loaded()
-        return [model for name, model in sorted(self.models.items()) if matches(name, globs)]
+        return [model for name, model in sorted(self.models.items()) if may_use(globs, name)]
 
-    def find(self, name: str, globs: Sequence[str] = ("*",)) -> ServedModel:
+    def find(self, name: str, globs: tuple[str, ...] = ("*",)) -> ServedModel:
         """
         Look up a model.
 
@@ -188,10 +188,7 @@ class Catalogue:
 
             BackendUnavailable: If Triton was never reached, so that nothing is known.
         """
-        if not matches(name, globs):
-            raise PermissionDenied(
-                f"This API key may not use the model {name!r}.", param="model", code="model_not_allowed"
-            )
+        check_globs(globs, name)
         model = self.models.get(name)
         if model is not None:
             return model
@@ -205,21 +202,6 @@ class Catalogue:
     def _check_loaded(self) -> None:
         if not self.has_loaded:
             raise BackendUnavailable("The model server can't be reached.", retry_after_s=1.0)
-
-
-def matches(name: str, globs: Sequence[str]) -> bool:
-    """
-    Say whether a model's name matches one of the patterns, with case.
-
-    Args:
-        name: The name.
-
-        globs: Shell patterns; ``*`` alone is all.
-
-    Returns:
-        Whether one matches.
-    """
-    return any(glob == "*" or fnmatchcase(name, glob) for glob in globs)
 
 
 def _to_served_model(description: ModelDescription) -> ServedModel | None:

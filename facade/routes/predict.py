@@ -15,8 +15,6 @@ from facade.schemas import decode, to_openapi_body
 from facade.schemas.predict import PREDICT_DECODER, EmbeddingParameters, PredictRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from facade.inference.catalogue import Catalogue
     from facade.inference.embed import Embed
 
@@ -66,7 +64,7 @@ def build_router(catalogue: Catalogue, embed: Embed, default_model: str | None) 
     return router
 
 
-def choose_model(catalogue: Catalogue, default_model: str | None, globs: Sequence[str]) -> str:
+def choose_model(catalogue: Catalogue, default_model: str | None, globs: tuple[str, ...]) -> str:
     """
     Choose who answers a request that names no model.
 

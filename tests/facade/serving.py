@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from facade.server import build_config
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
@@ -36,16 +38,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
         Its base URL.
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = _Server(config)
+    server = _Server(build_config(app, shutdown_grace_s=1))
     running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not running.done():
         await asyncio.sleep(0)

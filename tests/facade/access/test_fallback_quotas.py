@@ -11,6 +11,7 @@ from facade.access.fallback_quotas import FallbackQuotas
 from facade.access.keys import Key, Tier, to_digest
 from facade.access.memory_quotas import MemoryQuotas
 from facade.access.redis_quotas import RedisQuotas
+from facade.access.round_trips import SharedCountLost
 from facade.errors import RateLimited
 from tests.facade.redis_server import RedisServer
 
@@ -175,6 +176,9 @@ def test_a_reached_limit_is_no_failure_of_redis(server: RedisServer) -> None:
     async def run() -> None:
         quotas = make_quotas(server, changes)
         assert await admitted(quotas, 150) == 100
+        for _ in range(5):
+            quotas._shared.on_lost(SharedCountLost("once"))
+            assert await admitted(quotas, 1) == 0
         for _ in range(3):
             server.restart()
             await admitted(quotas, 3)

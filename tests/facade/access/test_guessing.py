@@ -75,6 +75,16 @@ def test_memory_is_bounded_by_forgetting_the_oldest() -> None:
     assert len(guesses._counter.storage.storage) <= 10
 
 
+def test_whoever_goes_on_guessing_is_not_the_one_forgotten() -> None:
+    """Failing again makes an address the latest."""
+    guesses = Guesses(1, addresses_remembered=3)
+    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.1", "192.0.2.4"):
+        guesses.note_failure(to_address(address))
+    with pytest.raises(RateLimited):
+        guesses.check(GUESSER)
+    guesses.check(to_address("192.0.2.2"))
+
+
 def test_the_environment_cannot_switch_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of slowapi's own in the environment don't reach the counter."""
     monkeypatch.setenv("RATELIMIT_ENABLED", "false")

@@ -237,6 +237,49 @@ def test_what_a_frozen_server_missed_is_made_good(server: RedisServer) -> None:
     with_quotas(run, server, timeout_s=0.2)
 
 
+def test_a_place_that_a_thawed_server_takes_late_is_freed(server: RedisServer) -> None:
+    """An admission that timed out may yet be done; nobody holds its place, so it is given back."""
+
+    async def run(quotas: RedisQuotas) -> None:
+        tier = Tier("t", max_in_flight=1)
+        await (await quotas.admit(KEY, tier)).release()
+        await quotas.probe()
+        server.freeze()
+        with pytest.raises(SharedCountLost):
+            await quotas.admit(KEY, tier)
+        server.thaw()
+        while not await is_done():
+            await asyncio.sleep(0.01)
+        with pytest.raises(RateLimited):
+            await quotas.admit(KEY, tier)
+        await quotas.probe()
+        await quotas.admit(KEY, tier)
+
+    async def is_done() -> bool:
+        client = RedisStorage(f"async+{server.url}", implementation="redispy").bridge.storage
+        leases = await client.zcard(f"{KEY_PREFIX}:{{{KEY.name}}}:leases")
+        await client.aclose()
+        return bool(leases)
+
+    with_quotas(run, server, timeout_s=0.3)
+
+
+def test_nothing_stays_in_redis_for_ever(server: RedisServer) -> None:
+    """Every key that is written ends by itself."""
+
+    async def run(quotas: RedisQuotas) -> None:
+        first, _second = await take(quotas, Tier("t", 5, 1000, 5), 2)
+        await first.release(tokens=3)
+        await quotas.probe()
+        client = RedisStorage(f"async+{server.url}", implementation="redispy").bridge.storage
+        ends_ms = {key: await client.pttl(key) for key in await client.keys("*")}
+        await client.aclose()
+        assert len(ends_ms) == 4  # requests, tokens, leases, probe
+        assert min(ends_ms.values()) > 0
+
+    with_quotas(run, server)
+
+
 def test_foreign_values_under_our_keys_are_a_lost_count(server: RedisServer) -> None:
     """Garbage in Redis is an error that the fallback catches, not a crash."""
 
