@@ -1,0 +1,16 @@
+"""
+The benchmark: what this project does on this machine, beside what it is compared with.
+
+Run it with ``make bench`` or ``python -m tests.load.bench``. In reading order:
+
+    texts       what is sent: unique texts of known lengths
+    client      a small HTTP client that costs little
+    generator   the load generator, a program of its own
+    machine     CPU time, memory and other people's load, from /proc
+    measure     one measurement: a contender under load for some seconds
+    rounds      contenders in turn, round after round; medians, spreads, ratios
+    stage       what is started: Triton with the door's variants, façades, peers (`peers/`)
+    suites      what is compared, and the goals
+    report      results.json to HTML and to the tables of docs/benchmarks.md
+    bench       the command line
+"""

@@ -1,0 +1,229 @@
+"""
+Results for people: one HTML file that needs nothing else, and the tables of docs/benchmarks.md.
+
+Pure functions of what is in results.json.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from tests.load.rounds import Spread, spread_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FIGURES = (
+    ("texts_per_s", "texts/s", 0),
+    ("p50_ms", "p50, ms", 0),
+    ("p99_ms", "p99, ms", 0),
+    ("door_batch", "texts a door batch", 1),
+    ("core_batch", "texts a core batch", 1),
+)
+"""Figures of a contender: key, heading, decimals."""
+
+PROGRAMS = ("facade", "triton", "peer", "generator")
+"""Programs whose CPU time is shown."""
+
+HOW_TO_READ = (
+    "Absolute figures hold for this machine and this hour; ratios of one run travel better. "
+    "Medians, and in brackets the smallest and the largest round."
+)
+
+BAR_WIDTH, ROW_HEIGHT, LABEL_WIDTH = 420, 30, 230
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
+table { border-collapse: collapse; margin: 1em 0 }
+td, th { border-bottom: 1px solid #ddd; padding: .25em .7em; text-align: right }
+td:first-child, th:first-child { text-align: left }
+.reached { color: #176f2c } .missed { color: #b3261e }
+svg text { font: 13px system-ui, sans-serif; fill: #222 }
+"""
+
+
+def to_html(results: dict[str, Any]) -> str:
+    """
+    Write the whole report.
+
+    Args:
+        results: What results.json holds.
+
+    Returns:
+        A page without links to anything.
+    """
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8><title>triton-facade: benchmark</title>",
+        f"<style>{STYLE}</style><h1>Benchmark</h1><p>{escape(describe_run(results))}</p>",
+        f"<p>{HOW_TO_READ}</p>",
+    ]
+    for suite in results["suites"]:
+        parts.append(f"<h2>{escape(suite['title'])}</h2><p>{escape(suite['about'])}</p>")
+        if suite["goals"]:
+            parts.append(_to_html_table(("figure", "goal", "measured", ""), goal_rows(suite)))
+        if suite["counted"]:
+            parts.append(_to_html_table(*contender_table(suite)))
+            parts.append(draw_bars("texts/s", _spreads(suite, "texts_per_s")))
+            parts.append(draw_bars("p99, ms", _spreads(suite, "p99_ms")))
+            parts.append(f"<p>{escape(describe_rounds(suite))}</p>")
+        parts += [f"<p>{escape(note)}</p>" for note in suite["notes"]]
+    return "\n".join(parts) + "\n</html>\n"
+
+
+def to_markdown(results: dict[str, Any]) -> str:
+    """
+    Write the tables for docs/benchmarks.md.
+
+    Args:
+        results: What results.json holds.
+
+    Returns:
+        Markdown.
+    """
+    lines = [describe_run(results), ""]
+    for suite in results["suites"]:
+        lines += [f"### {suite['title']}", "", suite["about"], ""]
+        if suite["goals"]:
+            lines += [*_to_markdown_table(("figure", "goal", "measured", ""), goal_rows(suite)), ""]
+        if suite["counted"]:
+            lines += [*_to_markdown_table(*contender_table(suite)), "", describe_rounds(suite), ""]
+        lines += [f"* {note}" for note in suite["notes"]]
+        if suite["notes"]:
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def replace_between(text: str, name: str, inside: str) -> str:
+    """
+    Replace what stands between two markers.
+
+    Args:
+        text: A document with ``<!-- name:begin -->`` and ``<!-- name:end -->``.
+
+        name: The markers' name.
+
+        inside: What is to stand there.
+
+    Returns:
+        The document.
+
+    Raises:
+        ValueError: If it has no such markers.
+    """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, begins, rest = text.partition(begin)
+    _, ends, after = rest.partition(end)
+    if not begins or not ends:
+        raise ValueError(f"there are no markers {begin} and {end}")
+    return f"{before}{begin}\n\n{inside.strip()}\n\n{end}{after}"
+
+
+def describe_run(results: dict[str, Any]) -> str:
+    """Say when, where and with what a run was made."""
+    place = results["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in place["versions"].items())
+    commit = place["commit"] + (" with changes not committed" if place["is_modified"] else "")
+    return (
+        f"{place['date']}, {place['cpu']}, {place['cores']} cores, {place['memory_gib']} GiB, Linux {place['kernel']}, "
+        f"Python {place['python']}, commit {commit}; {versions}. Servers and load generator share the cores."
+    )
+
+
+def describe_rounds(suite: dict[str, Any]) -> str:
+    """Say how many rounds there were, and how much others disturbed those that count."""
+    shares = [figures["others_share"] for one in suite["counted"] for figures in one.values()]
+    return (
+        f"{len(suite['rounds'])} rounds, the calmest {len(suite['counted'])} of them count; in these, other "
+        f"programs and the kernel's own work took {min(shares):.0%} to {max(shares):.0%} of the machine."
+    )
+
+
+def goal_rows(suite: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Write a suite's goals as rows of text."""
+    rows: list[tuple[str, ...]] = []
+    for goal in suite["goals"]:
+        sign = "≥" if goal["is_least"] else "<"
+        verdict = "reached" if goal["is_reached"] else "missed"
+        figure = format_spread(Spread(**goal["figure"]), 2 if goal["bound"] < 10 else 0)
+        rows.append((goal["what"], f"{sign} {goal['bound']:g}", figure, verdict))
+    return rows
+
+
+def contender_table(suite: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Write a suite's measurements as headings and rows of text."""
+    counted = suite["counted"]
+    names = sorted(counted[0], key=list(suite["rounds"][0]).index)
+    figures = [one for one in FIGURES if any(one[0] in counted[0][name] for name in names)]
+    programs = [one for one in PROGRAMS if any(one in counted[0][name]["cpu_us_a_text"] for name in names)]
+    rows = []
+    for name in names:
+        measured = [one[name] for one in counted]
+        row = [name]
+        for key, _, decimals in figures:
+            has_it = key in measured[0]
+            row.append(format_spread(spread_of([m[key] for m in measured]), decimals) if has_it else "-")
+        for program in programs:
+            has_it = program in measured[0]["cpu_us_a_text"]
+            used = [m["cpu_us_a_text"][program] for m in measured if has_it]
+            row.append(f"{spread_of(used).median:.0f}" if has_it else "-")
+        rows.append(tuple(row))
+    headings = ("", *(heading for _, heading, _ in figures), *(f"CPU, µs a text: {p}" for p in programs))
+    return headings, rows
+
+
+def format_spread(spread: Spread, decimals: int) -> str:
+    """Write a median with its bounds."""
+    return f"{spread.median:.{decimals}f} ({spread.least:.{decimals}f}-{spread.most:.{decimals}f})"
+
+
+def draw_bars(title: str, bars: Sequence[tuple[str, Spread]]) -> str:
+    """
+    Draw horizontal bars, each with a line from its least to its most.
+
+    Args:
+        title: What they show.
+
+        bars: Labels and values.
+
+    Returns:
+        An SVG element.
+    """
+    longest = max(spread.most for _, spread in bars) or 1.0
+    width, height = LABEL_WIDTH + BAR_WIDTH + 90, ROW_HEIGHT * (len(bars) + 1)
+    parts = [f'<svg width="{width}" height="{height}" role="img"><text x="0" y="18">{escape(title)}</text>']
+    for row, (label, spread) in enumerate(bars, start=1):
+        middle = row * ROW_HEIGHT + ROW_HEIGHT / 2
+        scale = BAR_WIDTH / longest
+        left, right = LABEL_WIDTH + spread.least * scale, LABEL_WIDTH + spread.most * scale
+        parts.append(
+            f'<text x="0" y="{middle + 4:.0f}">{escape(label)}</text>'
+            f'<rect x="{LABEL_WIDTH}" y="{middle - 9:.0f}" width="{spread.median * scale:.1f}" height="18" '
+            'fill="#8fb3d9"/>'
+            f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{middle:.0f}" y2="{middle:.0f}" stroke="#222"/>'
+            f'<text x="{right + 6:.1f}" y="{middle + 4:.0f}">{spread.median:.0f}</text>'
+        )
+    return "".join(parts) + "</svg>"
+
+
+def _spreads(suite: dict[str, Any], figure: str) -> list[tuple[str, Spread]]:
+    names = list(suite["rounds"][0])
+    return [(name, spread_of([one[name][figure] for one in suite["counted"]])) for name in names]
+
+
+def _to_html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td class="{cell}">{cell}</td>' if cell in {"reached", "missed"} else f"<td>{escape(cell)}</td>"
+            for cell in row
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _to_markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(headings) + " |", "| --- |" + " ---: |" * (len(headings) - 1)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]

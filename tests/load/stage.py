@@ -1,0 +1,301 @@
+"""
+What is started for a run, and stopped after it: the export, Triton with variants of the door, façades, peers.
+
+A variant is the exported model under another name, with its settings edited; it may share the original's core. All
+are served by one Triton, so that contenders take turns without anything being restarted; idle ones cost no CPU time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from deploy.local.install import Places, install_triton
+from deploy.local.triton import TritonServer
+from export.config_pbtxt import from_text, to_text
+from tests.load.machine import CHECKOUT
+from tests.load.measure import BenchFailed, Contender
+from tests.stack import KEY, MODEL_NAME, start_facade
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.stack import Facade
+
+CORE_NAME = f"{MODEL_NAME}_core"
+NO_LIMIT = 10**9
+"""Larger than anything that is counted here."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The exported model, changed."""
+
+    name: str
+    """Name of its door."""
+
+    grouping: dict[str, Any] = field(default_factory=dict)
+    """Fields of door.json's grouping that differ."""
+
+    max_batch_size: int | None = None
+    """Rows that door and core may merge, if they differ."""
+
+    door_instances: int | None = None
+    """Doors, if they differ."""
+
+    core: dict[str, int] | None = None
+    """``instances`` and ``threads`` of a core of its own; None shares the original's."""
+
+    @property
+    def core_name(self) -> str:
+        """Name of the core that it calls."""
+        has_own = self.core is not None or self.max_batch_size is not None
+        return f"{self.name}_core" if has_own else CORE_NAME
+
+
+PADDING = Variant("minilm_padding", grouping={"limit_tokens": NO_LIMIT, "waste_ratio": NO_LIMIT})
+"""The door that pads each batch to its longest text: nothing is ever cut but at the core's row limit."""
+
+
+class Stage:
+    """
+    Everything that a run needs, in a with statement.
+
+    Args:
+        exported: A repository with the exported model; it is copied.
+
+        say: Takes a line of progress.
+
+        variants: Variants of the model that Triton serves beside the original.
+    """
+
+    def __init__(
+        self, exported: Path, say: Callable[[str], None], variants: tuple[Variant, ...] = (PADDING,)
+    ) -> None:
+        self._exported = exported
+        self._say = say
+        self._variants = variants
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opening:
+            folder = opening.enter_context(tempfile.TemporaryDirectory(prefix="triton-facade-bench-"))
+            self.folder = Path(folder)
+            self.repository = self.folder / "repository"
+            shutil.copytree(self._exported, self.repository)
+            for variant in self._variants:
+                add_variant(self.repository, variant)
+            install_triton(Places(CHECKOUT), self._say)
+            self._say("starting Triton")
+            self.triton = opening.enter_context(TritonServer(self.repository))
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """The exported tokenizer."""
+        return self.repository / MODEL_NAME / "1" / "tokenizer.json"
+
+    @property
+    def triton_pid(self) -> int:
+        """Triton's process."""
+        assert self.triton.pid is not None
+        return self.triton.pid
+
+    def start_facade(self, **environment: str) -> Facade:
+        """
+        Start a façade that lasts as long as the stage.
+
+        Args:
+            environment: Settings beyond the defaults.
+
+        Returns:
+            The façade, ready.
+        """
+        # It logs as it does for its users: one line a request.
+        chosen = {"FACADE_LOG_LEVEL": "info", **environment}
+        return self._open.enter_context(start_facade(self.triton.grpc_url, **chosen))
+
+    def start_peer(self, threads: int) -> tuple[str, int]:
+        """
+        Start FastAPI + onnxruntime, for as long as the stage.
+
+        Args:
+            threads: Size of its thread pool.
+
+        Returns:
+            ``host:port`` and process id.
+        """
+        port = free_port()
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", "tests.load.peers.fastapi_onnxruntime:app"),
+                *("--port", str(port), "--loop", "uvloop", "--http", "httptools", "--no-access-log"),
+                *("--log-level", "warning"),
+            ],
+            cwd=CHECKOUT,
+            env={
+                **os.environ,
+                "PEER_GRAPH": str(self.repository / CORE_NAME / "1" / "model.onnx"),
+                "PEER_TOKENIZER": str(self.tokenizer_file),
+                "PEER_MAX_TOKENS": "256",
+                "PEER_THREADS": str(threads),
+            },
+        )
+        self._open.callback(_end, process)
+        await_answer(f"http://127.0.0.1:{port}/health", process)
+        return f"127.0.0.1:{port}", process.pid
+
+    def through(
+        self, facade: Facade, name: str, *, variant: Variant | None = None, traffic: str = "short"
+    ) -> Contender:
+        """
+        Describe a model behind a façade as a contender.
+
+        Args:
+            facade: The façade.
+
+            name: What the report calls it.
+
+            variant: The model; None for the original.
+
+            traffic: Kind of texts.
+
+        Returns:
+            The contender.
+        """
+        return Contender(
+            name=name,
+            protocol="http",
+            address=facade.url.removeprefix("http://"),
+            model=variant.name if variant else MODEL_NAME,
+            core=variant.core_name if variant else CORE_NAME,
+            triton_http=self.triton.http_url,
+            programs={"facade": facade.process.pid, "triton": self.triton_pid},
+            headers={"authorization": f"Bearer {KEY}"},
+            traffic=traffic,
+        )
+
+    def directly(self, name: str, *, traffic: str = "short") -> Contender:
+        """
+        Describe the door itself, called over gRPC, as a contender.
+
+        Args:
+            name: What the report calls it.
+
+            traffic: Kind of texts.
+
+        Returns:
+            The contender.
+        """
+        return Contender(
+            name=name,
+            protocol="grpc",
+            address=self.triton.grpc_url,
+            model=MODEL_NAME,
+            core=CORE_NAME,
+            triton_http=self.triton.http_url,
+            programs={"triton": self.triton_pid},
+            traffic=traffic,
+        )
+
+
+def add_variant(repository: Path, variant: Variant) -> None:
+    """
+    Add a variant of the exported model to its repository.
+
+    Args:
+        repository: The model repository.
+
+        variant: What differs.
+    """
+    door = repository / variant.name
+    shutil.copytree(repository / MODEL_NAME, door)
+    config = from_text((door / "config.pbtxt").read_text(encoding="utf-8"))
+    config.name = variant.name
+    if variant.max_batch_size is not None:
+        config.max_batch_size = variant.max_batch_size
+    if variant.door_instances is not None:
+        config.instance_group[0].count = variant.door_instances
+    (door / "config.pbtxt").write_text(to_text(config), encoding="utf-8")
+
+    for settings_file in door.glob("*/door.json"):
+        settings = json.loads(settings_file.read_text(encoding="utf-8"))
+        settings["core_model"] = variant.core_name
+        settings["grouping"].update(variant.grouping)
+        settings["max_batch_size"] = variant.max_batch_size or settings["max_batch_size"]
+        settings_file.write_text(json.dumps(settings), encoding="utf-8")
+    if variant.core_name != CORE_NAME:
+        _add_core(repository, variant)
+
+
+def _add_core(repository: Path, variant: Variant) -> None:
+    core = repository / variant.core_name
+    shutil.copytree(repository / CORE_NAME, core)
+    config = from_text((core / "config.pbtxt").read_text(encoding="utf-8"))
+    config.name = variant.core_name
+    if variant.max_batch_size is not None:
+        config.max_batch_size = variant.max_batch_size
+    if variant.core is not None:
+        config.instance_group[0].count = variant.core["instances"]
+        config.parameters["intra_op_thread_count"].string_value = str(variant.core["threads"])
+    (core / "config.pbtxt").write_text(to_text(config), encoding="utf-8")
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def await_answer(
+    url: str, process: subprocess.Popen[Any], timeout_s: float = 60, poll_s: float = 0.01
+) -> None:
+    """
+    Wait until a program answers 200.
+
+    Args:
+        url: What is asked.
+
+        process: Who should answer.
+
+        timeout_s: Patience.
+
+        poll_s: Seconds between two questions.
+
+    Raises:
+        BenchFailed: If it ended or didn't answer in time.
+    """
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310  # ours, always http
+                return
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() > end:
+                raise BenchFailed(f"{url} doesn't answer: {error}") from error
+        time.sleep(poll_s)
+
+
+def _end(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
