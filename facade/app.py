@@ -20,8 +20,9 @@ from facade.middleware.body_limit import BodyLimit
 from facade.middleware.deadline import Deadline
 from facade.middleware.observe import Observe
 from facade.routes import embeddings, models, operations, predict
+from facade.routes.direct import Direct
 from facade.server import Drain
-from facade.telemetry import Metrics
+from facade.telemetry import Metrics, RequestLog, drop_line
 from facade.triton.client import TritonClient
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def build_app(
     """
     metrics = metrics or Metrics()
     drain = drain or Drain()
+    request_log = RequestLog()
+    wants_lines = settings.log_level in {"debug", "info"}
     triton = TritonClient(settings.triton_url)
     catalogue = Catalogue(triton, settings.catalogue_interval_s)
     callers = Callers(settings, metrics)
@@ -90,7 +93,12 @@ def build_app(
                 await cache.aclose()
             await callers.aclose()
             await triton.aclose()
+            request_log.flush()
 
+    endpoints = {
+        "/predict": predict.build_endpoint(catalogue, embed, settings.default_model),
+        "/v1/embeddings": embeddings.build_endpoint(embed, metrics.observe_stage),
+    }
     has_docs = settings.environment == "development"
     app = FastAPI(
         title="triton-facade",
@@ -103,18 +111,19 @@ def build_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.include_router(operations.build_router(catalogue, metrics, drain))
-    app.include_router(predict.build_router(catalogue, embed, settings.default_model))
-    app.include_router(embeddings.build_router(embed, metrics.observe_stage))
+    for path, router in (("/predict", predict.build_router), ("/v1/embeddings", embeddings.build_router)):
+        app.include_router(router(endpoints[path]))
     app.include_router(models.build_router(catalogue))
     app.add_exception_handler(FacadeError, _answer_error)
     app.add_exception_handler(StarletteHTTPException, _answer_http_exception)
     app.add_exception_handler(Exception, _answer_error)
 
     public_paths = settings.public_paths | (DOCS_PATHS if has_docs else frozenset())
-    layers: ASGIApp = Deadline(app, settings.default_timeout_s, settings.max_timeout_s)
+    layers: ASGIApp = Direct(app, endpoints)
+    layers = Deadline(layers, settings.default_timeout_s, settings.max_timeout_s)
     layers = callers.guard(layers, public_paths)
     layers = BodyLimit(layers, settings.body_limit_bytes)
-    return Observe(layers, metrics, drain)
+    return Observe(layers, metrics, drain, request_log.write if wants_lines else drop_line)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import sys
 import time
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import orjson
@@ -293,8 +295,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write one record."""
         line: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
@@ -302,6 +303,45 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class RequestLog:
+    """
+    One JSON line a request, on standard error, written a few at a time.
+
+    The logging module takes 60 µs for what takes 5 here, and one `write` a request is another 10. Lines wait for at
+    most `FLUSH_INTERVAL_S`: so much is lost if the process is killed.
+    """
+
+    FLUSH_INTERVAL_S = 0.05
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+
+    def write(self, fields: dict[str, object]) -> None:
+        """Take one line's fields; the time and the level are added."""
+        now = time.time()
+        fields["time"] = f"{_second(int(now))}.{int(now * 1000) % 1000:03d}Z"
+        fields["level"] = "info"
+        if not self._lines:
+            asyncio.get_running_loop().call_later(self.FLUSH_INTERVAL_S, self.flush)
+        self._lines.append(orjson.dumps(fields, default=str, option=orjson.OPT_APPEND_NEWLINE))
+
+    def flush(self) -> None:
+        """Write what waits."""
+        lines, self._lines = self._lines, []
+        if lines:
+            sys.stderr.buffer.write(b"".join(lines))
+            sys.stderr.buffer.flush()
+
+
+def drop_line(fields: dict[str, object]) -> None:
+    """Write nothing: the operator wants no line a request."""
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def set_up_logging(level: str) -> None:

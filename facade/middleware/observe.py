@@ -13,12 +13,14 @@ from facade import problems
 from facade.context import SCOPE_KEY, RequestContext
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from facade.server import Drain
     from facade.telemetry import Metrics
 
-log = logging.getLogger("facade.access")
+log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 """What we take over from a caller: nothing that could forge a log line or a header."""
@@ -43,12 +45,17 @@ class Observe:
         metrics: Where requests are counted.
 
         drain: While it is on, answers ask callers to connect anew, elsewhere.
+
+        write_line: Takes the fields of each request's log line.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, drain: Drain) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, drain: Drain, write_line: Callable[[dict[str, object]], None]
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._drain = drain
+        self._write_line = write_line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -94,25 +101,24 @@ class Observe:
         self._metrics.observe_request(method, endpoint, status, seconds)
         if context.model is not None:
             self._metrics.count_tokens(context.model, "in", context.tokens)
-        level = logging.DEBUG if endpoint in PROBES and status == HTTPStatus.OK else logging.INFO
-        if log.isEnabledFor(level):
-            log.log(
-                level,
-                "request",
-                extra={
-                    "request_id": context.request_id,
-                    "method": method,
-                    "endpoint": endpoint,
-                    "status": status,
-                    "duration_ms": round(seconds * 1000, 3),
-                    "key": context.key_name,
-                    "model": context.model,
-                    "version": context.version,
-                    "items": context.items,
-                    "tokens": context.tokens,
-                    "cache": context.cache,
-                },
-            )
+        if endpoint in PROBES and status == HTTPStatus.OK:
+            return
+        self._write_line(
+            {
+                "event": "request",
+                "request_id": context.request_id,
+                "method": method,
+                "endpoint": endpoint,
+                "status": status,
+                "duration_ms": round(seconds * 1000, 3),
+                "key": context.key_name,
+                "model": context.model,
+                "version": context.version,
+                "items": context.items,
+                "tokens": context.tokens,
+                "cache": context.cache,
+            }
+        )
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

@@ -17,17 +17,47 @@ from facade.schemas.openai import EMBEDDINGS_DECODER, EmbeddingsRequest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from facade.context import RequestContext
     from facade.inference.embed import Embed, Embeddings
+    from facade.routes.direct import Endpoint
 
 
-def build_router(embed: Embed, observe_stage: Callable[[str, float], None]) -> APIRouter:
+def build_endpoint(embed: Embed, observe_stage: Callable[[str, float], None]) -> Endpoint:
     """
-    Make the routes.
+    Make the endpoint.
 
     Args:
         embed: The use case.
 
         observe_stage: Told how long the writing of an answer took, in seconds.
+
+    Returns:
+        What answers ``POST /v1/embeddings``.
+    """
+
+    async def create_embeddings(context: RequestContext, body: bytes) -> bytes:
+        wanted = decode(EMBEDDINGS_DECODER, body)
+        answer = await embed.embed_texts(
+            wanted.model,
+            [wanted.input] if isinstance(wanted.input, str) else wanted.input,
+            context,
+            dimensions=wanted.dimensions,
+            truncate=wanted.truncate,
+        )
+        started = time.perf_counter()
+        content = to_body(answer, wanted.encoding_format)
+        observe_stage("serialise", time.perf_counter() - started)
+        return content
+
+    return create_embeddings
+
+
+def build_router(endpoint: Endpoint) -> APIRouter:
+    """
+    Make the routes.
+
+    Args:
+        endpoint: What answers.
 
     Returns:
         The router.
@@ -37,19 +67,8 @@ def build_router(embed: Embed, observe_stage: Callable[[str, float], None]) -> A
     @router.post("/v1/embeddings", openapi_extra=to_openapi_body(EmbeddingsRequest))
     async def create_embeddings(request: Request) -> Response:
         """Turn one text or several into vectors."""
-        wanted = decode(EMBEDDINGS_DECODER, await request.body())
-        texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
-        answer = await embed.embed_texts(
-            wanted.model,
-            texts,
-            context_of(request.scope),
-            dimensions=wanted.dimensions,
-            truncate=wanted.truncate,
-        )
-        started = time.perf_counter()
-        body = to_body(answer, wanted.encoding_format)
-        observe_stage("serialise", time.perf_counter() - started)
-        return Response(body, media_type="application/json")
+        content = await endpoint(context_of(request.scope), await request.body())
+        return Response(content, media_type="application/json")
 
     return router
 

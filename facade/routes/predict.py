@@ -15,13 +15,15 @@ from facade.schemas import decode, to_openapi_body
 from facade.schemas.predict import PREDICT_DECODER, EmbeddingParameters, PredictRequest
 
 if TYPE_CHECKING:
+    from facade.context import RequestContext
     from facade.inference.catalogue import Catalogue
     from facade.inference.embed import Embed
+    from facade.routes.direct import Endpoint
 
 
-def build_router(catalogue: Catalogue, embed: Embed, default_model: str | None) -> APIRouter:
+def build_endpoint(catalogue: Catalogue, embed: Embed, default_model: str | None) -> Endpoint:
     """
-    Make the routes.
+    Make the endpoint.
 
     Args:
         catalogue: Which models there are.
@@ -31,16 +33,12 @@ def build_router(catalogue: Catalogue, embed: Embed, default_model: str | None) 
         default_model: What answers when the request names no model and several are served.
 
     Returns:
-        The router.
+        What answers ``POST /predict``.
     """
-    router = APIRouter(tags=["plain"])
 
-    @router.post("/predict", openapi_extra=to_openapi_body(PredictRequest))
-    async def predict(request: Request) -> Response:
-        """Run a model on one text or several; the result has the shape of the input."""
-        wanted = decode(PREDICT_DECODER, await request.body())
+    async def predict(context: RequestContext, body: bytes) -> bytes:
+        wanted = decode(PREDICT_DECODER, body)
         param, given = _find_inputs(wanted)
-        context = context_of(request.scope)
         model_name = wanted.model or choose_model(catalogue, default_model, context.key_models)
         parameters = _to_embedding_parameters(wanted)
         answer = await embed.embed_texts(
@@ -52,14 +50,35 @@ def build_router(catalogue: Catalogue, embed: Embed, default_model: str | None) 
             param=param,
         )
         vectors = [to_numbers(vector) for vector in answer.vectors]
-        body = {
+        content = {
             "model": answer.model.name,
             "version": answer.version,
             "task": answer.model.card.task,
             "result": vectors[0] if isinstance(given, str) else vectors,
             "usage": {"prompt_tokens": answer.prompt_tokens, "total_tokens": answer.prompt_tokens},
         }
-        return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    return predict
+
+
+def build_router(endpoint: Endpoint) -> APIRouter:
+    """
+    Make the routes.
+
+    Args:
+        endpoint: What answers.
+
+    Returns:
+        The router.
+    """
+    router = APIRouter(tags=["plain"])
+
+    @router.post("/predict", openapi_extra=to_openapi_body(PredictRequest))
+    async def predict(request: Request) -> Response:
+        """Run a model on one text or several; the result has the shape of the input."""
+        content = await endpoint(context_of(request.scope), await request.body())
+        return Response(content, media_type="application/json")
 
     return router
 
