@@ -356,3 +356,25 @@ def _free_shared_memory_bytes() -> int | None:
     with contextlib.suppress(OSError):
         return shutil.disk_usage(_SHARED_MEMORY).free
     return None
+
+
+def main(arguments: list[str]) -> int:
+    """
+    Check from the command line, without the ports.
+
+    Args:
+        arguments: ``--only-libpython`` asks for nothing but the shared library.
+
+    Returns:
+        0 if all is well, 2 otherwise.
+    """
+    if arguments == ["--only-libpython"]:
+        return 0 if find_libpython_dir() is not None else EXIT_UNSUPPORTED
+    problems = find_problems(observe(Path.cwd(), {}, "127.0.0.1", is_installed=False))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return EXIT_UNSUPPORTED if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
