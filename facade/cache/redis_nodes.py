@@ -5,8 +5,8 @@ A reply is what Redis said, or the exception that stands for it: nothing but can
 """
 
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ClusterDownError
+from redis.exceptions import ClusterDownError, RedisError
 
 from facade.cache.breaker import Breaker, BreakerPolicy, BreakerState
 from facade.cache.observer import CacheObserver
@@ -33,6 +33,15 @@ class Command(NamedTuple):
 
     arguments: tuple[str | bytes | int, ...]
     """The command's name and all its arguments."""
+
+
+class Wait:
+    """What a caller tells about its waiting for a reply, so that the breaker counts a reply too late as a failure."""
+
+    __slots__ = ("given_up",)
+
+    def __init__(self) -> None:
+        self.given_up = False
 
 
 class NodeUnavailable(Exception):
@@ -86,23 +95,23 @@ class RedisNode:
             pool_timeout_s=limits.lookup_budget_s,
         )
 
-    async def mget(self, keys: Sequence[bytes]) -> list[Reply]:
+    async def mget(self, keys: Sequence[bytes], wait: Wait | None = None) -> list[Reply]:
         """Look up *keys*; a cluster's node can't do this for keys of several slots."""
 
         async def ask() -> list[Reply]:
             replies: list[Reply] = await send_command(self._client, "MGET", *keys)
             return replies
 
-        return await self._guard(ask, len(keys), is_timed=True)
+        return await self._guard(ask, len(keys), wait)
 
-    async def pipeline(self, commands: Sequence[Command], *, is_timed: bool) -> list[Reply]:
+    async def pipeline(self, commands: Sequence[Command], wait: Wait | None = None) -> list[Reply]:
         """
         Send *commands* in one go.
 
         Args:
             commands: What to send.
 
-            is_timed: Whether a slow success counts as a failure; not so for writes, for which nobody waits.
+            wait: How the caller waits; None where nobody does.
 
         Returns:
             One reply per command.
@@ -115,7 +124,7 @@ class RedisNode:
                 replies: list[Reply] = await pipe.execute(raise_on_error=False)
                 return replies
 
-        return await self._guard(ask, len(commands), is_timed=is_timed)
+        return await self._guard(ask, len(commands), wait)
 
     async def command(self, *arguments: str | bytes | int) -> Any:
         """Send one command past the breaker; what goes wrong is raised."""
@@ -123,7 +132,9 @@ class RedisNode:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        with suppress(RedisError, OSError):
+            # It may be gone, or have more to say; we don't.
+            await self._client.aclose()
 
     def _tell(self, state: BreakerState) -> None:
         """Pass on the breaker's state; the log gets one line a change and not one a request."""
@@ -134,18 +145,17 @@ class RedisNode:
             self._last_error = None
 
     async def _guard(
-        self, ask: Callable[[], Awaitable[list[Reply]]], count: int, *, is_timed: bool
+        self, ask: Callable[[], Awaitable[list[Reply]]], count: int, wait: Wait | None
     ) -> list[Reply]:
         """Call *ask* if the breaker lets us, and tell it the truth about how that went."""
         ticket = self.breaker.admit()
         if ticket is None:
             return [NodeUnavailable(self.name)] * count
-        began = time.monotonic()
         succeeded = False
         try:
             replies = await ask()
-            is_slow = is_timed and time.monotonic() - began > self._limits.lookup_budget_s
-            succeeded = not is_slow and not any(isinstance(reply, ClusterDownError) for reply in replies)
+            is_late = wait is not None and wait.given_up
+            succeeded = not is_late and not any(isinstance(reply, ClusterDownError) for reply in replies)
         except Exception as error:  # noqa: BLE001  # the parser lets ValueError and others out when it reads nonsense
             self._last_error = error
             return [error] * count

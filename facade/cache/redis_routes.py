@@ -23,6 +23,7 @@ from facade.cache.redis_nodes import (
     RedisLimits,
     RedisNode,
     Reply,
+    Wait,
     connect,
     send_command,
 )
@@ -75,10 +76,10 @@ class ClusterAddress(NamedTuple):
 class Route(Protocol):
     """Where keys go: one server or many."""
 
-    async def get(self, keys: Sequence[bytes]) -> list[Reply]:
+    async def get(self, keys: Sequence[bytes], wait: Wait | None = None) -> list[Reply]:
         """Look up all *keys* in one round trip."""
 
-    async def send(self, commands: Sequence[Command], *, is_timed: bool) -> list[Reply]:
+    async def send(self, commands: Sequence[Command], wait: Wait | None = None) -> list[Reply]:
         """Send all *commands* in one round trip; see `RedisNode.pipeline`."""
 
     async def aclose(self) -> None:
@@ -91,13 +92,13 @@ class SingleRoute:
     def __init__(self, url: str, limits: RedisLimits, observer: CacheObserver) -> None:
         self._node = RedisNode(url, limits, observer)
 
-    async def get(self, keys: Sequence[bytes]) -> list[Reply]:
+    async def get(self, keys: Sequence[bytes], wait: Wait | None = None) -> list[Reply]:
         """Look up all *keys* with one MGET."""
-        return await self._node.mget(keys)
+        return await self._node.mget(keys, wait)
 
-    async def send(self, commands: Sequence[Command], *, is_timed: bool) -> list[Reply]:
+    async def send(self, commands: Sequence[Command], wait: Wait | None = None) -> list[Reply]:
         """Send all *commands* in one pipeline."""
-        return await self._node.pipeline(commands, is_timed=is_timed)
+        return await self._node.pipeline(commands, wait)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -126,11 +127,11 @@ class ClusterRoute:
         self._refresh: asyncio.Task[None] | None = None
         self._next_refresh_at = 0.0
 
-    async def get(self, keys: Sequence[bytes]) -> list[Reply]:
+    async def get(self, keys: Sequence[bytes], wait: Wait | None = None) -> list[Reply]:
         """Look up all *keys*, each with its own GET: MGET refuses keys of several slots."""
-        return await self.send([Command(key, ("GET", key)) for key in keys], is_timed=True)
+        return await self.send([Command(key, ("GET", key)) for key in keys], wait)
 
-    async def send(self, commands: Sequence[Command], *, is_timed: bool) -> list[Reply]:
+    async def send(self, commands: Sequence[Command], wait: Wait | None = None) -> list[Reply]:
         """Send each command to the node of its key, one pipeline a node."""
         if not self._nodes:
             await self._read_map()
@@ -142,7 +143,7 @@ class ClusterRoute:
                 by_node.setdefault(node, []).append(index)
 
         async def ask(node: RedisNode, indexes: list[int]) -> None:
-            answers = await node.pipeline([commands[index] for index in indexes], is_timed=is_timed)
+            answers = await node.pipeline([commands[index] for index in indexes], wait)
             for index, answer in zip(indexes, answers, strict=True):
                 replies[index] = answer
 

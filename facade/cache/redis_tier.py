@@ -12,13 +12,14 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import NamedTuple
 
 from redis.exceptions import ResponseError
 
 from facade.cache.frames import Frame, FrameKind, decode_frame, encode_frame
 from facade.cache.observer import CacheObserver, SilentObserver
-from facade.cache.redis_nodes import Command, RedisLimits, Reply
+from facade.cache.redis_nodes import Command, RedisLimits, Reply, Wait
 from facade.cache.redis_routes import open_route
 
 PURGES_KEY = b"tf:purges"
@@ -86,8 +87,11 @@ class Claim(NamedTuple):
     """What marks the lease as ours."""
 
 
-_LATE_TURNS = 3
-"""Turns of the event loop that a reply needs from the socket to the one who waits."""
+_OWN_DELAY_S = 0.005
+"""Lateness of a timer, in seconds, that shows our own event loop to be busy."""
+
+_ROUNDS = 3
+"""Times that the budget is waited for in a busy loop; more than the turns that a reply needs to get through."""
 
 _MISS = Lookup(LookupState.MISS)
 _GARBAGE = Lookup(LookupState.SPOILT)
@@ -137,7 +141,7 @@ class RedisTier:
         Returns:
             One result per key, whatever happens.
         """
-        replies = await self._within_budget("lookup", self._route.get(keys), within_s)
+        replies = await self._within_budget("lookup", partial(self._route.get, keys), within_s)
         if replies is None:
             return [_FAILED] * len(keys)
         now_ms = self._now_ms()
@@ -168,7 +172,7 @@ class RedisTier:
             Command(key, ("SET", key, lease, "NX", "PX", lease_ms))
             for key, lease in zip(keys, leases, strict=True)
         ]
-        replies = await self._within_budget("claim", self._route.send(commands, is_timed=True), within_s)
+        replies = await self._within_budget("claim", partial(self._route.send, commands), within_s)
         if replies is None:
             return [Claim(ClaimState.UNKNOWN, lease) for lease in leases]
         return [Claim(_claim_state(reply), lease) for reply, lease in zip(replies, leases, strict=True)]
@@ -184,7 +188,7 @@ class RedisTier:
     async def purge_stamps(self) -> dict[bytes, int] | None:
         """When models were purged: prefix of their keys -> milliseconds since 1970; None if Redis doesn't say."""
         command = Command(PURGES_KEY, ("HGETALL", PURGES_KEY))
-        replies = await self._within_budget("purges", self._route.send([command], is_timed=True), None)
+        replies = await self._within_budget("purges", partial(self._route.send, [command]), None)
         if not replies or not isinstance(replies[0], dict):
             return None
         return {prefix: int(stamp) for prefix, stamp in replies[0].items() if stamp.isdigit()}
@@ -203,25 +207,30 @@ class RedisTier:
         await self._route.aclose()
 
     async def _within_budget(
-        self, operation: str, ask: Coroutine[None, None, list[Reply]], within_s: float | None
+        self,
+        operation: str,
+        ask: Callable[[Wait], Coroutine[None, None, list[Reply]]],
+        within_s: float | None,
     ) -> list[Reply] | None:
         """Wait for *ask* within the budget and leave it running behind it; None where it wasn't ready."""
         budget_s = self.limits.lookup_budget_s if within_s is None else within_s
         if budget_s <= 0:
-            ask.close()
             return None
         began = time.monotonic()
-        task = asyncio.create_task(ask, name=f"cache-{operation}")
+        wait = Wait()
+        task = asyncio.create_task(ask(wait), name=f"cache-{operation}")
         self._reads.add(task)
         task.add_done_callback(self._reads.discard)
-        await asyncio.wait([task], timeout=budget_s)
-        for _ in range(_LATE_TURNS):
-            if task.done():
+        for _ in range(_ROUNDS):
+            round_began = time.monotonic()
+            await asyncio.wait([task], timeout=budget_s)
+            if task.done() or time.monotonic() - round_began < budget_s + _OWN_DELAY_S:
                 break
-            # If it was our own loop that stood still, the answer is here and only needs a few turns to be read.
-            await asyncio.sleep(0)
+            # Our own loop was busy, and the reply or even the question lies there unread. That is not Redis's
+            # fault: to believe so would switch the cache off just when we have the most to do.
+        wait.given_up = not task.done()
         self._observer.latency(operation, time.monotonic() - began)
-        return task.result() if task.done() else None
+        return None if wait.given_up else task.result()
 
     def _start_write(self, write: Coroutine[None, None, None], items: int) -> None:
         """Start *write* unless too many wait already."""
@@ -241,7 +250,7 @@ class RedisTier:
         for key, value in values.items():
             frame = Frame(FrameKind.VALUE, now_ms, now_ms + ttl_ms, value)
             commands.append(Command(key, ("SET", key, encode_frame(key, frame), "PX", ttl_ms)))
-        replies = await self._route.send(commands, is_timed=False)
+        replies = await self._route.send(commands)
         refused = sum(isinstance(reply, ResponseError) for reply in replies)
         unavailable = sum(isinstance(reply, Exception) for reply in replies) - refused
         if refused:
@@ -253,7 +262,7 @@ class RedisTier:
     async def _send_release(self, leases: dict[bytes, bytes]) -> None:
         """Delete the leases that are still ours; what can't be deleted runs out by itself."""
         commands = [Command(key, ("EVAL", _RELEASE, 1, key, lease)) for key, lease in leases.items()]
-        await self._route.send(commands, is_timed=False)
+        await self._route.send(commands)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
