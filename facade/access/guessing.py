@@ -78,6 +78,8 @@ class Guesses:
         Raises:
             RateLimited: With the seconds to wait, jittered.
         """
+        if not self._addresses:
+            return
         site = to_site(address)
         # Callers who never failed, nearly all, cost one look into a dictionary.
         if site not in self._addresses or self._counter.test(self._limit, site):

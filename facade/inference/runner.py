@@ -7,7 +7,7 @@ Shared by all tasks whose answers are one short byte string an item; what the by
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Protocol
 
 from facade.cache.keys import ItemKeys
@@ -126,13 +126,7 @@ class Runner:
             return await batcher.submit(missing, deadline=context.deadline, share=share)
 
         task = model.card.task
-        keys = ItemKeys(
-            scope=cache_scope(task, context.key_name or ""),
-            model=model.name,
-            version=version,
-            task=task,
-            parameters={},
-        )
+        keys = _item_keys(cache_scope(task, context.key_name or ""), model.name, version, task)
         answer = await self._cache.get_or_compute(
             [keys.key(item) for item in items],
             compute,
@@ -166,3 +160,8 @@ class Runner:
                 observe_batch=partial(self._observer.observe_batch, model.name),
             )
         return batcher
+
+
+@lru_cache(maxsize=1024)
+def _item_keys(scope: str, model: str, version: int, task: str) -> ItemKeys:
+    return ItemKeys(scope=scope, model=model, version=version, task=task, parameters={})

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from facade.errors import FacadeError
+
 WATCH_DELAY_S = 0.001
-"""Watching for a caller that leaves costs a task; an answer from memory is sent before it starts."""
+"""Seconds before the watching begins, which costs a task: an answer from memory is sent by then."""
 
 
 class Deadline:
@@ -47,39 +49,46 @@ class Deadline:
             return
         context = context_of(scope)
         timeout_s = find_timeout(context.request_headers, default_s=self._default_s, max_s=self._max_s)
-        loop = asyncio.get_running_loop()
-        context.deadline = loop.time() + timeout_s
-        watch = _Watch(receive)
+        watch = _Watch(receive, timeout_s)
+        context.deadline = watch.deadline
         try:
-            async with asyncio.timeout_at(context.deadline):
-                await self._app(scope, watch.receive, send)
-        except TimeoutError:
-            raise DeadlineExceeded(f"No answer within {timeout_s:g} s, the request's time.") from None
+            await self._app(scope, watch.receive, send)
         except asyncio.CancelledError:
-            if not watch.has_caller_left:
+            if watch.verdict is None:
                 raise
-            current = asyncio.current_task()
-            if current is not None:
-                current.uncancel()
-            raise CallerLeft("The caller closed the connection.") from None
+            watch.request.uncancel()
+            raise watch.verdict from None
         finally:
             watch.stop()
 
 
 class _Watch:
     """
-    Passes the body down, and once it is whole listens for the caller's leaving.
+    Passes the body down, and cancels the request when its time is over or its caller leaves.
+
+    One timer starts it all a moment later, so that an answer from memory, which is sent before that, pays for nothing
+    else.
 
     Args:
         receive: The server's own.
+
+        timeout_s: Seconds that the request has.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        request = asyncio.current_task()
+        assert request is not None  # noqa: S101  # coroutines run in tasks
+        self.request = request
+        self.deadline = loop.time() + timeout_s
+        self.verdict: FacadeError | None = None
+        """Why the request was cancelled; None if that wasn't us."""
         self._receive = receive
-        self._start: asyncio.TimerHandle | None = None
+        self._timeout_s = timeout_s
+        self._timer = loop.call_later(min(WATCH_DELAY_S, timeout_s), self._begin)
+        self._has_begun = False
         self._listener: asyncio.Task[None] | None = None
         self._left: asyncio.Future[Message] | None = None
-        self.has_caller_left = False
 
     async def receive(self) -> Message:
         """Give the next part of the body; after the last one, the caller's leaving."""
@@ -87,30 +96,41 @@ class _Watch:
             return await asyncio.shield(self._left)
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
-            loop = asyncio.get_running_loop()
-            self._left = loop.create_future()
-            self._start = loop.call_later(WATCH_DELAY_S, self._listen, asyncio.current_task())
+            self._left = asyncio.get_running_loop().create_future()
+            if self._has_begun:
+                self._listen()
         return message
 
     def stop(self) -> None:
-        """The answer is written: listen no more."""
-        if self._start is not None:
-            self._start.cancel()
+        """The answer is written: watch no more."""
+        self._timer.cancel()
         if self._listener is not None:
             self._listener.cancel()
 
-    def _listen(self, request: asyncio.Task[None] | None) -> None:
-        self._listener = asyncio.get_running_loop().create_task(self._await_leaving(request))
+    def _begin(self) -> None:
+        self._has_begun = True
+        self._timer = asyncio.get_running_loop().call_at(self.deadline, self._expire)
+        if self._left is not None:
+            self._listen()
 
-    async def _await_leaving(self, request: asyncio.Task[None] | None) -> None:
+    def _expire(self) -> None:
+        self._end(DeadlineExceeded(f"No answer within {self._timeout_s:g} s, the request's time."))
+
+    def _end(self, verdict: FacadeError) -> None:
+        if self.verdict is None:
+            self.verdict = verdict
+            self.request.cancel()
+
+    def _listen(self) -> None:
+        self._listener = asyncio.get_running_loop().create_task(self._await_leaving())
+
+    async def _await_leaving(self) -> None:
         message = await self._receive()
         while message["type"] != "http.disconnect":
             message = await self._receive()
-        self.has_caller_left = True
         if self._left is not None and not self._left.done():
             self._left.set_result(message)
-        if request is not None:
-            request.cancel()
+        self._end(CallerLeft("The caller closed the connection."))
 
 
 def find_timeout(headers: Mapping[bytes, bytes], *, default_s: float, max_s: float) -> float:
