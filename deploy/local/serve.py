@@ -160,6 +160,8 @@ class Supervisor:
             "FACADE_ENVIRONMENT": "development",
             # Nobody balances load in front of this one: it need not wait to be taken out of rotation.
             "FACADE_DRAIN_S": "0",
+            # Metrics are on the façade's own port, with the key: one port fewer that can be taken.
+            "FACADE_METRICS_PORT": "",
             "FACADE_DEFAULT_MODEL": self.choice.name,
         }
         unwanted = {"API_KEY", "PYTHONPATH", "PYTHONHOME"}
