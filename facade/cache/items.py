@@ -13,7 +13,6 @@ Steps 3 to 5 run in a background work (`facade.cache.fill`) that any number of r
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from copy import copy
 from functools import partial
@@ -141,15 +140,15 @@ class ItemCache:
         """
         if self._redis is None:
             return
-        began_ms = int(time.time() * 1000)
-        seen: dict[bytes, int] = {}
+        # What was purged before we began is no news. If Redis doesn't say, all that it says later is taken for news:
+        # to forget once too often only costs a computation. Stamps are compared and not ordered, as clocks differ.
+        seen = await self._redis.purge_stamps() or {}
         while True:
-            # None: Redis doesn't say. What was seen stays, so that nothing is missed once it speaks again.
+            await asyncio.sleep(interval_s)
             for prefix, stamp_ms in (await self._redis.purge_stamps() or {}).items():
-                if stamp_ms > seen.get(prefix, began_ms):
+                if seen.get(prefix) != stamp_ms:
                     self._forget_prefix(prefix)
                 seen[prefix] = stamp_ms
-            await asyncio.sleep(interval_s)
 
     async def aclose(self, *, drain_s: float = 1.0) -> None:
         """Stop all computations, give writes under way *drain_s* seconds to end, and close all connections."""
