@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from deploy.local.triton import TritonFailed
 from tests.load import machine, report
 from tests.load.measure import BenchFailed
 from tests.load.stage import PADDING, Stage
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted; everything is stopped")
         return 130
-    except BenchFailed as error:
+    except (BenchFailed, TritonFailed) as error:
         say(f"failed: {error}")
         return 1
     (folder / "report.html").write_text(report.to_html(results), encoding="utf-8")

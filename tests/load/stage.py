@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from deploy.local.install import Places, install_triton
 from deploy.local.triton import TritonServer
 from export.config_pbtxt import from_text, to_text
 from tests.load.machine import CHECKOUT
@@ -72,6 +71,8 @@ class Stage:
     """
     Everything that a run needs, in a with statement.
 
+    It installs nothing: `make bench` did, and a run that measures has no business changing an environment.
+
     Args:
         exported: A repository with the exported model; it is copied.
 
@@ -96,7 +97,6 @@ class Stage:
             shutil.copytree(self._exported, self.repository)
             for variant in self._variants:
                 add_variant(self.repository, variant)
-            install_triton(Places(CHECKOUT), self._say)
             self._say("starting Triton")
             self.triton = opening.enter_context(TritonServer(self.repository))
             self._open = opening.pop_all()
