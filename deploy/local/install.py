@@ -51,10 +51,6 @@ class Places:
         self.logs = self.run / "logs"
         self.repository = root / "model_repository"
 
-    def is_installed(self) -> bool:
-        """Tell whether both environments were finished once, be they up to date or not."""
-        return (self.venv / STAMP).exists() and (self.triton / STAMP).exists()
-
 
 STAMP = ".triton-facade-stamp.json"
 
@@ -73,7 +69,7 @@ def install(places: Places, extras: Sequence[str], say: Callable[[str], None]) -
     Raises:
         StepFailed: If a step fails.
     """
-    if _is_current(places, extras):
+    if is_current(places, extras):
         return
     places.logs.mkdir(parents=True, exist_ok=True)
     with _only_one(places.run / "install.lock", say):
@@ -82,7 +78,18 @@ def install(places: Places, extras: Sequence[str], say: Callable[[str], None]) -
         install_triton(places, say)
 
 
-def _is_current(places: Places, extras: Sequence[str]) -> bool:
+def is_current(places: Places, extras: Sequence[str]) -> bool:
+    """
+    Tell whether there is nothing to install.
+
+    Args:
+        places: The checkout.
+
+        extras: Optional dependencies that have to be there.
+
+    Returns:
+        Whether both stamps hold.
+    """
     stamp = _read_stamp(places.venv)
     return (
         stamp.get("key") == programs_key(places)

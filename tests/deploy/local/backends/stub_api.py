@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ class InferenceResponse:
 class Logger:
     """Keeps what was logged."""
 
-    warnings: list[str] = []  # noqa: RUF012 - one log a process, as in Triton
+    warnings: ClassVar[list[str]] = []
 
     @classmethod
     def log_warn(cls, text: str) -> None:
