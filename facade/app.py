@@ -23,6 +23,7 @@ from facade.routes import embeddings, models, operations, predict
 from facade.routes.direct import Direct
 from facade.server import Drain
 from facade.telemetry import Metrics, RequestLog, drop_line
+from facade.tracing import set_up_tracing
 from facade.triton.client import TritonClient
 
 if TYPE_CHECKING:
@@ -61,12 +62,15 @@ def build_app(
 
     Raises:
         KeysInvalid: If there are no keys, or they can't be used as they are written.
+
+        TracingUnavailable: If traces are wanted and can't be had.
     """
     metrics = metrics or Metrics()
     drain = drain or Drain()
     request_log = RequestLog()
     wants_lines = settings.log_level in {"debug", "info"}
-    triton = TritonClient(settings.triton_url)
+    tracing = set_up_tracing(settings.otlp_endpoint, __version__)
+    triton = TritonClient(settings.triton_url, tracing.interceptors() if tracing else ())
     catalogue = Catalogue(triton, settings.catalogue_interval_s)
     callers = Callers(settings, metrics)
     cache = build_cache(settings, metrics)
@@ -94,6 +98,8 @@ def build_app(
             await callers.aclose()
             await triton.aclose()
             request_log.flush()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.flush)
 
     endpoints = {
         "/predict": predict.build_endpoint(catalogue, embed, settings.default_model),
@@ -123,7 +129,8 @@ def build_app(
     layers = Deadline(layers, settings.default_timeout_s, settings.max_timeout_s)
     layers = callers.guard(layers, public_paths)
     layers = BodyLimit(layers, settings.body_limit_bytes)
-    return Observe(layers, metrics, drain, request_log.write if wants_lines else drop_line)
+    layers = Observe(layers, metrics, drain, request_log.write if wants_lines else drop_line)
+    return tracing.wrap(layers) if tracing else layers
 
 
 def _limits(settings: Settings) -> Limits:

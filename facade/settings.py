@@ -71,7 +71,13 @@ class Settings(BaseSettings):
     """Redis for quotas, where that isn't `redis_url`; must be a single server."""
 
     replicas: Annotated[int, Field(ge=1)] = 1
-    """Façades that share the quotas; while Redis is away, each of their workers grants its part of every limit."""
+    """Façades that share the quotas; while Redis is away, each of them grants its part of every limit."""
+
+    host_quotas_file: Path | None = None
+    """Where the workers of one façade count quotas together. Set by their parent, not by operators."""
+
+    worker_index: Annotated[int, Field(ge=0)] = 0
+    """Which of several workers this process is. Set by their parent, not by operators."""
 
     cache: bool = True
     """Whether answers are kept."""
@@ -122,6 +128,9 @@ class Settings(BaseSettings):
 
     shutdown_grace_s: Annotated[int, Field(ge=0)] = 30
     """Seconds that requests in flight get to finish after the listener closed."""
+
+    otlp_endpoint: str | None = None
+    """Where traces go (OTLP over HTTP, such as ``http://collector:4318``); without it nothing is traced."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log line that is written."""

@@ -122,7 +122,8 @@ def _run_workers(settings: Settings) -> int:
     with reserved:
         port = reserved.getsockname()[1]
         command = [sys.executable, "-m", "facade", "serve", "--host", settings.host, "--port", str(port)]
-        command += ["--triton-url", settings.triton_url]
+        # The count too: a worker that has to count quotas alone grants its share of them.
+        command += ["--triton-url", settings.triton_url, "--workers", str(settings.workers)]
         workers = Workers(command, settings.workers)
         if settings.metrics_port is not None:
             try:
@@ -137,12 +138,15 @@ def _serve(settings: Settings, listener: socket.socket, metrics: Metrics) -> Non
     from facade.access.keys import KeysInvalid  # noqa: PLC0415
     from facade.app import build_app  # noqa: PLC0415
     from facade.server import Drain, Server, build_config  # noqa: PLC0415
+    from facade.tracing import TracingUnavailable  # noqa: PLC0415
 
     drain = Drain()
     try:
         app = build_app(settings, drain=drain, metrics=metrics)
     except KeysInvalid as error:
         raise click.UsageError(f"The keys can't be used: {error}.") from None
+    except TracingUnavailable as error:
+        raise click.UsageError(str(error)) from None
     config = build_config(app, keep_alive_s=settings.keep_alive_s, shutdown_grace_s=settings.shutdown_grace_s)
     Server(config, drain, settings.drain_s).run(sockets=[listener])
 

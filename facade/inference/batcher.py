@@ -18,6 +18,7 @@ Rules that a later editor must keep:
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -26,6 +27,7 @@ from facade.inference.fair_queue import FairQueue, Share
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from contextvars import Context
 
     from facade.inference.admission import Admission
 
@@ -50,6 +52,9 @@ class _Ticket(Generic[Result]):
 
     missing: int
     """Results still to come."""
+
+    context: Context
+    """Of the caller's task, so that a trace goes on in the call."""
 
     done: asyncio.Future[None]
     """Set when all results are there, failed with the first error, cancelled when the caller leaves."""
@@ -155,7 +160,9 @@ class Batcher(Generic[Item, Result]):
             self._admission.enter(len(items), share)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        ticket: _Ticket[Result] = _Ticket(deadline, [None] * len(items), len(items), loop.create_future())
+        ticket: _Ticket[Result] = _Ticket(
+            deadline, [None] * len(items), len(items), copy_context(), loop.create_future()
+        )
         self._waiting.push([_Entry(ticket, index, item, now) for index, item in enumerate(items)], share)
         # On the loop's next turn, so that what arrives within this turn leaves together.
         if not self._is_pump_due:
@@ -205,7 +212,9 @@ class Batcher(Generic[Item, Result]):
             ticket.calls.add(call)
             call.wanted_by += 1
         self._calls.add(call)
-        call.task = asyncio.get_running_loop().create_task(self._run(call, batch))
+        call.task = asyncio.get_running_loop().create_task(
+            self._run(call, batch), context=batch[0].ticket.context
+        )
 
     async def _run(self, call: _Call, batch: list[_Entry[Item, Result]]) -> None:
         loop = asyncio.get_running_loop()

@@ -58,16 +58,21 @@ class TritonClient:
 
     Args:
         url: ``host:port`` of Triton's gRPC endpoint.
+
+        interceptors: What sees every call, such as tracing.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> None:
         self._url = url
+        self._interceptors = interceptors
         self._channel: grpc.aio.Channel | None = None
 
     @cached_property
     def _stub(self) -> GRPCInferenceServiceStub:
         # A channel belongs to the loop it is made in, so it is made at the first call.
-        self._channel = grpc.aio.insecure_channel(self._url, options=CHANNEL_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(
+            self._url, options=CHANNEL_OPTIONS, interceptors=list(self._interceptors) or None
+        )
         return GRPCInferenceServiceStub(self._channel)
 
     async def infer(

@@ -57,6 +57,7 @@ class WireTriton(GRPCInferenceServiceServicer):
         }
         self.batches: list[list[str]] = []
         self.versions_asked: list[str] = []
+        self.metadata: list[dict[str, str]] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.reached = asyncio.Event()
@@ -108,6 +109,7 @@ class WireTriton(GRPCInferenceServiceServicer):
         texts = _read_texts(request.raw_input_contents[0])
         self.batches.append(texts)
         self.versions_asked.append(request.model_version)
+        self.metadata.append({str(name): str(value) for name, value in context.invocation_metadata()})
         self.reached.set()
         try:
             await self.gate.wait()
