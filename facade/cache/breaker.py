@@ -110,6 +110,7 @@ class Breaker:
                 self._open(now)
 
     def _settle_probe(self, *, succeeded: bool) -> None:
+        """Close, or open again for longer."""
         if succeeded:
             self._open_s = self._policy.open_s
             self._results.clear()
@@ -119,16 +120,19 @@ class Breaker:
             self._open(self._clock())
 
     def _open(self, now: float) -> None:
+        """Let nobody through until the next probe."""
         self._next_probe_at = now + self._open_s
         self._change(BreakerState.OPEN)
 
     def _is_failing(self, now: float) -> bool:
+        """Whether enough of the results in sight are failures."""
         while self._results[0][0] < now - self._policy.window_s:
             self._results.popleft()
         failures = sum(not succeeded for _, succeeded in self._results)
         return failures >= self._policy.failures and 2 * failures >= len(self._results)
 
     def _change(self, state: BreakerState) -> None:
+        """Enter *state* and make all tickets given out before worthless."""
         self._generation += 1
         if state is not self.state:
             self.state = state

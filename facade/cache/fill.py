@@ -192,25 +192,24 @@ class Filler:
         """Compute *keys* with one call, keep the answers, and land them or the failure."""
         if not keys:
             return
-        ordered = sorted(keys, key=job.indexes.__getitem__)
         try:
-            answers = await compute_all(job.compute, [job.indexes[key] for key in ordered])
+            answers = await compute_all(job.compute, [job.indexes[key] for key in keys])
         except Exception as error:  # noqa: BLE001  # it is handed to those who wait
-            self._release(job, ordered)
-            for key in ordered:
+            self._release(job, keys)
+            for key in keys:
                 self._flights.fail(job.flights[key], error)
             return
         kept = {
             key: answer
-            for key, answer in zip(ordered, answers, strict=True)
+            for key, answer in zip(keys, answers, strict=True)
             if not isinstance(answer, Uncached) and job.epoch == self.epoch
         }
         self.keep(kept, job.ttl_s)
         # A value replaces its lease; the others have to be given back.
-        self._release(job, [key for key in ordered if key not in kept])
+        self._release(job, [key for key in keys if key not in kept])
         for key in kept:
             job.leases.pop(key, None)
-        for key, answer in zip(ordered, answers, strict=True):
+        for key, answer in zip(keys, answers, strict=True):
             value = answer.value if isinstance(answer, Uncached) else answer
             self._flights.land(job.flights[key], Item(value, 0.0, "computed"))
 
@@ -277,4 +276,5 @@ def is_young(age_s: float, max_age_s: int | None) -> bool:
 
 
 def _is_wanted(lookup: Lookup, max_age_s: int | None) -> bool:
+    """Whether Redis had an answer that will do."""
     return lookup.state is LookupState.HIT and is_young(lookup.age_s, max_age_s)

@@ -239,6 +239,7 @@ class ItemCache:
         return CacheAnswer([item.value for item in items], outcome, age_s, from_memory, from_redis, computed)
 
     def _forget_prefix(self, prefix: bytes) -> int:
+        """Drop what is under *prefix* and keep nothing of what is being computed."""
         # What is being computed now may be what somebody wants gone: it is answered, and not kept.
         self._filler.epoch += 1
         return self._memory.forget(prefix)
@@ -274,6 +275,7 @@ async def _gather(
 
 
 def _value_of(answer: bytes | Uncached) -> bytes:
+    """The answer's bytes, whether it may be kept or not."""
     return answer.value if isinstance(answer, Uncached) else answer
 
 

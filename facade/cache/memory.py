@@ -101,4 +101,5 @@ class MemoryTier:
             self._drop(oldest)
 
     def _drop(self, key: bytes) -> None:
+        """Take one entry out."""
         self.size_bytes -= self._entries.pop(key)[3]

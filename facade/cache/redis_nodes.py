@@ -99,6 +99,7 @@ class RedisNode:
         """Look up *keys*; a cluster's node can't do this for keys of several slots."""
 
         async def ask() -> list[Reply]:
+            """Send MGET."""
             replies: list[Reply] = await send_command(self._client, "MGET", *keys)
             return replies
 
@@ -118,6 +119,7 @@ class RedisNode:
         """
 
         async def ask() -> list[Reply]:
+            """Send all and read all."""
             async with self._client.pipeline(transaction=False) as pipe:
                 for command in commands:
                     pipe.execute_command(*command.arguments)

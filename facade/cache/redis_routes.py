@@ -143,6 +143,7 @@ class ClusterRoute:
                 by_node.setdefault(node, []).append(index)
 
         async def ask(node: RedisNode, indexes: list[int]) -> None:
+            """Ask one node for its part."""
             answers = await node.pipeline([commands[index] for index in indexes], wait)
             for index, answer in zip(indexes, answers, strict=True):
                 replies[index] = answer

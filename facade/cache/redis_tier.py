@@ -265,6 +265,7 @@ class RedisTier:
         await self._route.send(commands)
 
     def _now_ms(self) -> int:
+        """Milliseconds since 1970."""
         return int(self._clock() * 1000)
 
 

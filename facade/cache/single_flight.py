@@ -118,6 +118,7 @@ class SingleFlight(Generic[Result]):
                 self.fail(flight, error or RuntimeError("A work left out this key. This is a bug."))
 
     def _leave(self, work: Work[Result]) -> None:
+        """Cancel a work that nobody waits for any more."""
         work.waiters -= 1
         if work.waiters or work.task is None or work.task.done():
             return

@@ -46,6 +46,21 @@ def test_two_items_share_a_key_only_if_all_fields_are_the_same(first: tuple, sec
     assert (key_of(first) == key_of(second)) is same
 
 
+CUTS = st.lists(st.integers(0, 6), min_size=3, max_size=3).map(sorted)
+
+
+@given(st.text("ab", min_size=6, max_size=6), CUTS, CUTS)
+def test_fields_that_only_together_read_the_same_are_two_items(
+    text: str, first: list[int], second: list[int]
+) -> None:
+    """The same letters, cut into scope, model, version and task at other places, give another digest."""
+    digests = []
+    for one, two, three in (first, second):
+        key = key_of((text[:one], text[one:two], text[two:three], text[three:], {}, b"i"))
+        digests.append(key.rpartition(b":")[2])
+    assert (digests[0] == digests[1]) is (first == second)
+
+
 @given(PARAMETERS)
 def test_the_order_of_parameters_does_not_count(parameters: dict[str, object]) -> None:
     """The same parameters in another order are the same item."""
