@@ -37,11 +37,10 @@ test:  ## install what tests need, and run them
 	@$(LOCAL) install export test
 	$(VENV)/python -m pytest $(TESTS)
 
-lint:  ## ruff, docstring coverage, spelling
+lint:  ## ruff (docstrings included), spelling
 	@$(LOCAL) install export test lint
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
-	$(VENV)/interrogate -q facade export deploy tests
 	$(VENV)/codespell
 
 types:  ## mypy, strict
