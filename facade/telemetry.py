@@ -175,6 +175,7 @@ class Metrics:
         """Record how many items left in one call, and how long the first of them had waited, in seconds."""
         self._batch_child(model)(size)
         self._wait_child(model)(waited_s)
+        self.observe_stage("queue", waited_s)
 
     def observe_stage(self, stage: str, seconds: float) -> None:
         """Record the time spent in one stage, in seconds."""

@@ -6,6 +6,7 @@ Shared by all tasks whose answers are one short byte string an item; what the by
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Protocol
@@ -121,7 +122,13 @@ class Runner:
         wish = context.request_headers.get(b"cache-control")
         directives = parse_cache_control(None if wish is None else str(wish, "latin-1"))
 
+        started: float | None = time.perf_counter()
+
         async def compute(indexes: Sequence[int]) -> list[bytes]:
+            nonlocal started
+            if started is not None:
+                self._observer.observe_stage("cache", time.perf_counter() - started)
+                started = None
             missing = [items[index] for index in indexes]
             return await batcher.submit(missing, deadline=context.deadline, share=share)
 
@@ -133,6 +140,8 @@ class Runner:
             ttl_s=cache_ttl_s(task, model.card.default_cache_ttl_s),
             directives=directives,
         )
+        if started is not None:
+            self._observer.observe_stage("cache", time.perf_counter() - started)
         context.cache = context.headers["x-cache"] = answer.outcome
         if answer.computed < len(items):
             context.headers["age"] = str(int(answer.age_s))

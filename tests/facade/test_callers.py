@@ -283,3 +283,15 @@ async def until_metric(client: httpx.AsyncClient, line: str) -> None:
     async with asyncio.timeout(10):
         while line not in (await client.get("/metrics", headers={"X-API-Key": RIGHT["ops"]})).text:
             await asyncio.sleep(0.05)
+
+
+async def test_every_stage_is_measured(triton: WireTriton, keys_file: Path) -> None:
+    """One histogram has all six."""
+    async with facade(triton, keys_file=keys_file) as client:
+        await embed(client, "alice")
+        metrics = (await client.get("/metrics", headers={"X-API-Key": RIGHT["ops"]})).text
+
+    for stage in ("authenticate", "quota", "cache", "queue", "triton", "serialise"):
+        found = re.search(rf'facade_stage_seconds_count{{stage="{stage}"}} (\S+)', metrics)
+        assert found is not None, stage
+        assert float(found[1]) >= 1
