@@ -47,11 +47,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--only",
         action="append",
         choices=[*SUITES, *TUNINGS],
-        help="run this and nothing else; may be given again (default: %(choices)s but for tune-…)",
+        help="run this alone; may be given again (default: all but the searches for defaults, tune-…)",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="rounds that count (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each suite (default: 3)")
     parser.add_argument(
-        "--extra-rounds", type=int, default=1, help="further rounds where others disturbed some (default: 1)"
+        "--repetitions",
+        type=int,
+        default=5,
+        help="disturbed measurements of a suite that may be repeated (default: 5)",
     )
     parser.add_argument("--calm-timeout-s", type=float, default=5.0, help="wait so long for a calm machine")
     parser.add_argument("--write-docs", action="store_true", help="write the tables into docs/benchmarks.md")
@@ -72,7 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done (whether or not goals were reached), 1 failed, 130 interrupted.
     """
     chosen = parse(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         if chosen.source is not None:
             results, folder = json.loads(chosen.source.read_text(encoding="utf-8")), chosen.source.parent
@@ -105,10 +107,12 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     Returns:
         What results.json holds.
     """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     names = chosen.only or list(SUITES)
     options = Options(
         rounds=chosen.rounds,
-        extra_rounds=chosen.extra_rounds,
+        repetitions=chosen.repetitions,
         warmup_s=1.5 if chosen.quick else 2.0,
         measure_s=5.0 if chosen.quick else 10.0,
         starts=max(5, chosen.rounds),
@@ -170,6 +174,9 @@ def say(line: str) -> None:
 
 
 def _interrupt(_signum: int, _frame: object) -> NoReturn:
+    # A second Ctrl-C would cut the cleaning up short.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -68,7 +68,7 @@ class BenchFailed(Exception):
     """A measurement can't be had; the message says why."""
 
 
-def measure(contender: Contender, load: Load, seed: str) -> dict[str, Any]:
+def measure(contender: Contender, load: Load, seed: str, attempt: int = 1) -> dict[str, Any]:
     """
     Put a contender under load once.
 
@@ -78,6 +78,8 @@ def measure(contender: Contender, load: Load, seed: str) -> dict[str, Any]:
         load: How.
 
         seed: Fixes what is sent.
+
+        attempt: At the same measurement; fixes it too, so that a cache doesn't know what is sent again.
 
     Returns:
         Figures by name, units in the names; CPU in microseconds for each text answered.
@@ -90,7 +92,7 @@ def measure(contender: Contender, load: Load, seed: str) -> dict[str, Any]:
         address=contender.address,
         model=contender.model,
         traffic=contender.traffic,
-        contender=contender.name,
+        contender=f"{contender.name} {attempt}",
         headers=contender.headers,
         seed=seed,
         **asdict(load),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from tests.load.rounds import Spread, spread_of
+from tests.load.rounds import Spread, percentile, spread_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ def to_html(results: dict[str, Any]) -> str:
         parts.append(f"<h2>{escape(suite['title'])}</h2><p>{escape(suite['about'])}</p>")
         if suite["goals"]:
             parts.append(_to_html_table(("figure", "goal", "measured", ""), goal_rows(suite)))
-        if suite["counted"]:
+        if suite["rounds"]:
             parts.append(_to_html_table(*contender_table(suite)))
             parts.append(draw_bars("texts/s", _spreads(suite, "texts_per_s")))
             parts.append(draw_bars("p99, ms", _spreads(suite, "p99_ms")))
@@ -85,7 +85,7 @@ def to_markdown(results: dict[str, Any]) -> str:
         lines += [f"### {suite['title']}", "", suite["about"], ""]
         if suite["goals"]:
             lines += [*_to_markdown_table(("figure", "goal", "measured", ""), goal_rows(suite)), ""]
-        if suite["counted"]:
+        if suite["rounds"]:
             lines += [*_to_markdown_table(*contender_table(suite)), "", describe_rounds(suite), ""]
         lines += [f"* {note}" for note in suite["notes"]]
         if suite["notes"]:
@@ -130,11 +130,14 @@ def describe_run(results: dict[str, Any]) -> str:
 
 
 def describe_rounds(suite: dict[str, Any]) -> str:
-    """Say how many rounds there were, and how much others disturbed those that count."""
-    shares = [figures["others_share"] for one in suite["counted"] for figures in one.values()]
+    """Say how many rounds there were, and how much others disturbed them."""
+    measured = [figures for one in suite["rounds"] for figures in one.values()]
+    shares = sorted(figures["others_share"] for figures in measured)
+    repeats = sum(len(figures["discarded"]) for figures in measured)
     return (
-        f"{len(suite['rounds'])} rounds, the calmest {len(suite['counted'])} of them count; in these, other "
-        f"programs and the kernel's own work took {min(shares):.0%} to {max(shares):.0%} of the machine."
+        f"{len(suite['rounds'])} rounds of {len(suite['rounds'][0])}; {repeats} measurements were repeated because "
+        f"other programs disturbed them. In those that count, others and the kernel's own work took {shares[0]:.0%} to "
+        f"{shares[-1]:.0%} of the machine, {percentile(shares, 0.5):.0%} in the median one."
     )
 
 
@@ -151,13 +154,13 @@ def goal_rows(suite: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def contender_table(suite: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Write a suite's measurements as headings and rows of text."""
-    counted = suite["counted"]
-    names = sorted(counted[0], key=list(suite["rounds"][0]).index)
-    figures = [one for one in FIGURES if any(one[0] in counted[0][name] for name in names)]
-    programs = [one for one in PROGRAMS if any(one in counted[0][name]["cpu_us_a_text"] for name in names)]
+    rounds = suite["rounds"]
+    names = sorted(rounds[0], key=list(suite["rounds"][0]).index)
+    figures = [one for one in FIGURES if any(one[0] in rounds[0][name] for name in names)]
+    programs = [one for one in PROGRAMS if any(one in rounds[0][name]["cpu_us_a_text"] for name in names)]
     rows = []
     for name in names:
-        measured = [one[name] for one in counted]
+        measured = [one[name] for one in rounds]
         row = [name]
         for key, _, decimals in figures:
             has_it = key in measured[0]
@@ -207,7 +210,7 @@ def draw_bars(title: str, bars: Sequence[tuple[str, Spread]]) -> str:
 
 def _spreads(suite: dict[str, Any], figure: str) -> list[tuple[str, Spread]]:
     names = list(suite["rounds"][0])
-    return [(name, spread_of([one[name][figure] for one in suite["counted"]])) for name in names]
+    return [(name, spread_of([one[name][figure] for one in suite["rounds"]])) for name in names]
 
 
 def _to_html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

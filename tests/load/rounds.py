@@ -2,12 +2,13 @@
 Contenders in turn, round after round, and what is made of their figures.
 
 A B C A B C … instead of A A B B C C, because a shared machine drifts: within one round all see nearly the same
-machine, so ratios are taken within rounds, and the median of these ratios is reported. Rounds that others disturbed
-are repeated a few times; of all rounds the calmest count, chosen by what others used and never by the outcome.
+machine, so ratios are taken within rounds, and the median of these ratios is reported. Measurements that others
+disturbed are repeated a few times; the calmest counts, chosen by what others used and never by the outcome.
 """
 
 from __future__ import annotations
 
+import operator
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ def ratio_of(rounds: Sequence[Round], above: str, below: str, figure: str = "tex
     Compare two contenders round by round.
 
     Args:
-        rounds: Those that count.
+        rounds: What was measured.
 
         above: The contender that is divided.
 
@@ -86,76 +87,47 @@ def ratio_of(rounds: Sequence[Round], above: str, below: str, figure: str = "tex
     return spread_of([one[above][figure] / one[below][figure] for one in rounds])
 
 
-def disturbance(one: Round) -> float:
-    """
-    Tell how much others disturbed a round.
-
-    Args:
-        one: The round.
-
-    Returns:
-        Share of all cores that others used, in the worst of its measurements.
-    """
-    return max((figures["others_share"] for figures in one.values()), default=0.0)
-
-
-def choose_calmest(rounds: Sequence[Round], wanted: int) -> list[Round]:
-    """
-    Choose the rounds that count.
-
-    Args:
-        rounds: All of them.
-
-        wanted: How many count.
-
-    Returns:
-        Those that others disturbed least, in their order.
-    """
-    order = sorted(range(len(rounds)), key=lambda index: disturbance(rounds[index]))
-    return [rounds[index] for index in sorted(order[:wanted])]
-
-
 def interleave(
     names: Sequence[str],
-    run_one: Callable[[str, int], Figures],
+    run_one: Callable[[str, int, int], Figures],
     *,
-    wanted: int,
-    extra: int,
+    rounds: int,
+    repetitions: int,
     say: Callable[[str], None],
 ) -> list[Round]:
     """
-    Measure contenders in turn until enough rounds were calm, or no more may be tried.
+    Measure contenders in turn.
 
     Args:
         names: The contenders.
 
-        run_one: Measures one of them in the round of that number.
+        run_one: Measures one of them, in the round and the attempt of those numbers.
 
-        wanted: Rounds that count.
+        rounds: How many.
 
-        extra: Rounds that may be tried beyond these.
+        repetitions: Disturbed measurements that may be repeated, over all rounds.
 
         say: Takes a line of progress.
 
     Returns:
-        All rounds.
+        The rounds. Of the attempts at a measurement the calmest counts, whatever it found; the others are its
+        `discarded`.
     """
-    rounds: list[Round] = []
-    while len(rounds) < wanted + extra:
-        number = len(rounds) + 1
-        # Every other round backwards, so that nobody always follows the same neighbour.
-        order = names if number % 2 else list(reversed(names))
+    found: list[Round] = []
+    for number in range(1, rounds + 1):
         one: Round = {}
-        for name in order:
-            one[name] = run_one(name, number)
-            say(f"  round {number}, {name}: {describe_figures(one[name])}")
-        rounds.append(one)
-        calm = sum(disturbance(earlier) < CALM_SHARE for earlier in rounds)
-        if calm >= wanted:
-            break
-        if number >= wanted:
-            say(f"  {number - calm} of {number} rounds were disturbed by other programs")
-    return rounds
+        # Every other round backwards, so that nobody always follows the same neighbour.
+        for name in names if number % 2 else list(reversed(names)):
+            attempts = [run_one(name, number, 1)]
+            while attempts[-1]["others_share"] >= CALM_SHARE and repetitions > 0:
+                repetitions -= 1
+                say(f"  disturbed, to be repeated: {describe_figures(attempts[-1])}")
+                attempts.append(run_one(name, number, len(attempts) + 1))
+            calmest = min(attempts, key=operator.itemgetter("others_share"))
+            one[name] = {**calmest, "discarded": [attempt for attempt in attempts if attempt is not calmest]}
+            say(f"  round {number}, {name}: {describe_figures(calmest)}")
+        found.append(one)
+    return found
 
 
 def describe_figures(figures: Figures) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.load import machine
 from tests.load.measure import Contender, Load, measure
-from tests.load.rounds import Round, Spread, choose_calmest, interleave, ratio_of, spread_of
+from tests.load.rounds import Round, Spread, interleave, ratio_of, spread_of
 from tests.load.stage import PADDING, Stage, await_answer, free_port
 from tests.stack import facade_environment
 
@@ -28,10 +28,10 @@ class Options:
     """How long to measure."""
 
     rounds: int
-    """Rounds that count."""
+    """Rounds of each suite."""
 
-    extra_rounds: int
-    """Further rounds of each suite, for those that other programs disturbed."""
+    repetitions: int
+    """Measurements of each suite that may be repeated because other programs disturbed them."""
 
     warmup_s: float
     """Seconds of load before each measurement."""
@@ -83,10 +83,7 @@ class SuiteResult:
     """What was to be reached."""
 
     rounds: list[Round] = field(default_factory=list)
-    """All rounds."""
-
-    counted: list[Round] = field(default_factory=list)
-    """Those that count."""
+    """What was measured."""
 
     notes: list[str] = field(default_factory=list)
     """Further figures, each a sentence."""
@@ -104,7 +101,7 @@ def below(what: str, bound: float, figure: Spread) -> Goal:
 
 def compare(
     stage: Stage, contenders: Sequence[Contender], concurrency: int, options: Options, say: Say
-) -> tuple[list[Round], list[Round]]:
+) -> list[Round]:
     """
     Measure contenders in turn.
 
@@ -120,21 +117,20 @@ def compare(
         say: Takes a line of progress.
 
     Returns:
-        All rounds, and those that count.
+        The rounds.
     """
     load = Load(str(stage.tokenizer_file), concurrency, options.warmup_s, options.measure_s)
     by_name = {contender.name: contender for contender in contenders}
 
-    def run_one(name: str, number: int) -> dict[str, object]:
+    def run_one(name: str, number: int, attempt: int) -> dict[str, object]:
         contender = by_name[name]
         trees = {program: machine.tree_of(pid) for program, pid in contender.programs.items()}
         waited_s = machine.wait_for_calm(trees, options.calm_timeout_s)
         if waited_s > 1:
             say(f"  waited {waited_s:.0f} s for a calmer machine")
-        return measure(contender, load, seed=f"{contender.traffic} {number}")
+        return measure(contender, load, seed=f"{contender.traffic} {number}", attempt=attempt)
 
-    rounds = interleave(list(by_name), run_one, wanted=options.rounds, extra=options.extra_rounds, say=say)
-    return rounds, choose_calmest(rounds, options.rounds)
+    return interleave(list(by_name), run_one, rounds=options.rounds, repetitions=options.repetitions, say=say)
 
 
 def run_direct(stage: Stage, options: Options, say: Say) -> SuiteResult:
@@ -144,12 +140,12 @@ def run_direct(stage: Stage, options: Options, say: Say) -> SuiteResult:
     for traffic in ("short", "log-normal"):
         contenders.append(stage.through(facade, f"façade, {traffic}", traffic=traffic))
         contenders.append(stage.directly(f"tritonclient, {traffic}", traffic=traffic))
-    rounds, counted = compare(stage, contenders, 32, options, say)
+    rounds = compare(stage, contenders, 32, options, say)
     goals = [
         at_least(
             f"texts/s through the façade ÷ tritonclient.grpc.aio straight to the door, {traffic}",
             0.9,
-            ratio_of(counted, f"façade, {traffic}", f"tritonclient, {traffic}"),
+            ratio_of(rounds, f"façade, {traffic}", f"tritonclient, {traffic}"),
         )
         for traffic in ("short", "log-normal")
     ]
@@ -165,7 +161,6 @@ def run_direct(stage: Stage, options: Options, say: Say) -> SuiteResult:
         ),
         goals=goals,
         rounds=rounds,
-        counted=counted,
         notes=[f"The façade after this load: {memory.pss_mib:.0f} MiB PSS, {memory.rss_mib:.0f} MiB RSS."],
     )
 
@@ -180,7 +175,7 @@ def run_mixed(stage: Stage, options: Options, say: Say) -> SuiteResult:
         stage.through(facade, padding, variant=PADDING, traffic="log-normal"),
         Contender(peer, "http", address, "minilm", {"peer": pid}, traffic="log-normal"),
     ]
-    rounds, counted = compare(stage, contenders, 64, options, say)
+    rounds = compare(stage, contenders, 64, options, say)
     return SuiteResult(
         name="mixed",
         title="Mixed lengths",
@@ -191,12 +186,11 @@ def run_mixed(stage: Stage, options: Options, say: Say) -> SuiteResult:
         ),
         goals=[
             at_least(
-                "texts/s of the door ÷ a door that pads to the longest", 3.0, ratio_of(counted, ours, padding)
+                "texts/s of the door ÷ a door that pads to the longest", 3.0, ratio_of(rounds, ours, padding)
             ),
-            at_least("texts/s ÷ FastAPI + onnxruntime, unbatched", 1.0, ratio_of(counted, ours, peer)),
+            at_least("texts/s ÷ FastAPI + onnxruntime, unbatched", 1.0, ratio_of(rounds, ours, peer)),
         ],
         rounds=rounds,
-        counted=counted,
     )
 
 

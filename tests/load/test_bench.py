@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from export.config_pbtxt import from_text
 from tests.load import bench, generator, machine, report, rounds, stage, suites, texts, tuning
 from tests.load.rounds import Spread
 
@@ -27,20 +28,20 @@ def _figures(texts_per_s: float, others_share: float = 0.0, **more: float) -> di
         "answered": 100,
         "others_share": others_share,
         "cpu_us_a_text": {"generator": 50.0},
+        "discarded": [],
         **more,
     }
 
 
 def _results(median_ratio: float = 0.95) -> dict[str, Any]:
     """What a run with one suite of two contenders would have found."""
-    counted = [{"ours": _figures(95, core_batch=4.5), "<theirs>": _figures(100, others_share=0.1)}]
+    found = [{"ours": _figures(95, core_batch=4.5), "<theirs>": _figures(100, others_share=0.1)}]
     suite = suites.SuiteResult(
         name="direct",
         title="One & other",
         about="How.",
         goals=[suites.at_least("ours ÷ theirs", 0.9, Spread(median_ratio, 0.5, 1.5))],
-        rounds=counted,
-        counted=counted,
+        rounds=found,
         notes=["A note."],
     )
     as_json = json.dumps([asdict(suite)])
@@ -110,32 +111,35 @@ def test_ratios_are_taken_within_rounds() -> None:
     assert ratio.most == pytest.approx(0.9)
 
 
-def test_calmest_rounds_count_whatever_their_outcome() -> None:
-    """Rounds are chosen by what others used, in the worst of their measurements, and keep their order."""
-    first = {"a": _figures(1, others_share=0.0), "b": _figures(1, others_share=0.5)}
-    second = {"a": _figures(2, others_share=0.2), "b": _figures(2, others_share=0.1)}
-    third = {"a": _figures(3, others_share=0.1), "b": _figures(3, others_share=0.1)}
+def test_disturbed_measurements_are_repeated_a_few_times() -> None:
+    """Each at once, until it was calm or no repetition is left; every other round goes backwards."""
+    order: list[tuple[str, int, int]] = []
 
-    assert rounds.choose_calmest([first, second, third], 2) == [second, third]
+    def run_one(name: str, number: int, attempt: int) -> dict[str, Any]:
+        order.append((name, number, attempt))
+        return _figures(attempt, others_share=0.9 if (name, attempt) == ("b", 1) else 0.0)
+
+    found = rounds.interleave(["a", "b"], run_one, rounds=3, repetitions=2, say=lambda _line: None)
+
+    assert order == [
+        *[("a", 1, 1), ("b", 1, 1), ("b", 1, 2)],
+        *[("b", 2, 1), ("b", 2, 2), ("a", 2, 1)],
+        *[("a", 3, 1), ("b", 3, 1)],
+    ]
+    assert [one["b"]["others_share"] for one in found] == [0.0, 0.0, 0.9]
+    assert [len(one["b"]["discarded"]) for one in found] == [1, 1, 0]
 
 
-def test_disturbed_rounds_are_repeated_a_few_times() -> None:
-    """It ends when enough rounds were calm or none may be added; every other round goes backwards."""
-    order: list[tuple[str, int]] = []
+def test_the_calmest_attempt_counts_whatever_it_found() -> None:
+    """A faster attempt that was disturbed more is not taken."""
 
-    def run_one(name: str, number: int) -> dict[str, Any]:
-        order.append((name, number))
-        return _figures(1, others_share=0.9 if number == 1 else 0.0)
+    def run_one(name: str, number: int, attempt: int) -> dict[str, Any]:
+        return _figures(100 * attempt, others_share=0.2 * attempt)
 
-    lines: list[str] = []
-    found = rounds.interleave(["a", "b"], run_one, wanted=2, extra=3, say=lines.append)
+    (one,) = rounds.interleave(["a"], run_one, rounds=1, repetitions=2, say=lambda _line: None)
 
-    assert len(found) == 3
-    assert order == [("a", 1), ("b", 1), ("b", 2), ("a", 2), ("a", 3), ("b", 3)]
-    always = rounds.interleave(
-        ["a"], lambda _name, _number: _figures(1, 0.9), wanted=2, extra=1, say=lines.append
-    )
-    assert len(always) == 3
+    assert one["a"]["texts_per_s"] == 100
+    assert [attempt["texts_per_s"] for attempt in one["a"]["discarded"]] == [200, 300]
 
 
 def test_goals_know_their_direction() -> None:
@@ -212,7 +216,7 @@ def test_a_variant_differs_only_where_it_says(tmp_path: Path) -> None:
     assert padding["max_batch_size"] == 64
     own = json.loads((tmp_path / "own" / "1" / "door.json").read_text(encoding="utf-8"))
     assert (own["core_model"], own["max_batch_size"]) == ("own_core", 8)
-    core = stage.from_text((tmp_path / "own_core" / "config.pbtxt").read_text(encoding="utf-8"))
+    core = from_text((tmp_path / "own_core" / "config.pbtxt").read_text(encoding="utf-8"))
     assert (core.name, core.max_batch_size, core.instance_group[0].count) == ("own_core", 8, 3)
     assert core.parameters["intra_op_thread_count"].string_value == "2"
 

@@ -38,16 +38,15 @@ def run_calls(stage: Stage, options: Options, say: Say) -> SuiteResult:
             stage.through(facade, f"{calls} calls, {traffic}", traffic=traffic)
             for calls, facade in facades.items()
         ]
-    rounds, counted = compare(stage, contenders, CONCURRENCY, options, say)
+    rounds = compare(stage, contenders, CONCURRENCY, options, say)
     return SuiteResult(
         name="tune-calls",
         title="FACADE_CALLS_IN_FLIGHT",
         about=f"Closed loop, {CONCURRENCY} callers; one façade for each value, in turn.",
         goals=[],
         rounds=rounds,
-        counted=counted,
         notes=[
-            f"{calls} ÷ 2, {traffic}: {_ratio(counted, f'{calls} calls, {traffic}', f'2 calls, {traffic}')}"
+            f"{calls} ÷ 2, {traffic}: {_ratio(rounds, f'{calls} calls, {traffic}', f'2 calls, {traffic}')}"
             for traffic in ("short", "log-normal")
             for calls in CALLS_IN_FLIGHT
         ],
@@ -64,7 +63,7 @@ def run_profile(stage: Stage, options: Options, say: Say) -> SuiteResult:
             stage.through(facade, f"{variant.name}, {traffic}", variant=variant, traffic=traffic)
             for variant in VARIANTS
         ]
-    rounds, counted = compare(stage, contenders, CONCURRENCY, options, say)
+    rounds = compare(stage, contenders, CONCURRENCY, options, say)
     return SuiteResult(
         name="tune-profile",
         title="The exporter's CPU profile",
@@ -74,18 +73,17 @@ def run_profile(stage: Stage, options: Options, say: Say) -> SuiteResult:
         ),
         goals=[],
         rounds=rounds,
-        counted=counted,
         notes=[
             f"{variant.name} ÷ as exported, {traffic}: "
-            + _ratio(counted, f"{variant.name}, {traffic}", f"as exported, {traffic}")
+            + _ratio(rounds, f"{variant.name}, {traffic}", f"as exported, {traffic}")
             for traffic in ("short", "log-normal")
             for variant in VARIANTS
         ],
     )
 
 
-def _ratio(counted: list[dict[str, dict[str, object]]], above: str, below: str) -> str:
-    ratio = ratio_of(counted, above, below)
+def _ratio(rounds: list[dict[str, dict[str, object]]], above: str, below: str) -> str:
+    ratio = ratio_of(rounds, above, below)
     return f"{ratio.median:.2f} ({ratio.least:.2f}-{ratio.most:.2f})"
 
 
