@@ -12,6 +12,7 @@ In reading order:
 * `redis_tier`: second tier, shared: bounded in time, and never a reason for a request to fail
 * `redis_routes`: where keys go: one Redis, or the nodes of a cluster
 * `redis_nodes`: connections to one Redis server, behind its `breaker`
+* `lane`: what is asked of a server while calls are under way leaves together
 * `frames`: how a value is wrapped in Redis, so that garbage is a miss and never an answer
 * `purge`: forget a model everywhere
 * `observer`: what the cache reports about itself

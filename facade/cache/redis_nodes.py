@@ -4,25 +4,27 @@ Connections to one Redis server, behind a breaker.
 A reply is what Redis said, or the exception that stands for it: nothing but cancellation is raised to the caller.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ClusterDownError, RedisError
+from redis.exceptions import ClusterDownError, RedisError, ResponseError
 
 from facade.cache.breaker import Breaker, BreakerPolicy, BreakerState
+from facade.cache.lane import Lane, NodeUnavailable, Reply, Wait
 from facade.cache.observer import CacheObserver
 
 _log = logging.getLogger(__name__)
 
-Reply = object
-"""What Redis answered, or the exception that stands for it."""
+Asked = TypeVar("Asked", bytes, "Command")
 
 
 class Command(NamedTuple):
@@ -35,19 +37,6 @@ class Command(NamedTuple):
     """The command's name and all its arguments."""
 
 
-class Wait:
-    """What a caller tells about its waiting for a reply, so that the breaker counts a reply too late as a failure."""
-
-    __slots__ = ("given_up",)
-
-    def __init__(self) -> None:
-        self.given_up = False
-
-
-class NodeUnavailable(Exception):
-    """Not asked: the node's breaker is open, or no node is known to serve the key."""
-
-
 @dataclass(frozen=True, slots=True)
 class RedisLimits:
     """How long and how much a Redis may hold us."""
@@ -58,10 +47,10 @@ class RedisLimits:
     socket_timeout_s: float = 0.1
     """Seconds after which a connection that doesn't open or answer is given up."""
 
-    pool_size: int = 32
-    """Connections to a node; a call that finds none free waits for one, for the lookup budget at most."""
+    pool_size: int = 8
+    """Connections to a node; as calls are merged, six are in use at most, and two more are for the map's sake."""
 
-    pending_writes: int = 64
+    pending_writes: int = 256
     """Writes under way at once; more are dropped and counted, so that a slow Redis can't fill our memory."""
 
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
@@ -94,39 +83,29 @@ class RedisNode:
             pool_size=limits.pool_size,
             pool_timeout_s=limits.lookup_budget_s,
         )
+        self._reads: Lane[bytes] = Lane(partial(self._guard, self._mget), self._is_well)
+        self._commands: Lane[Command] = Lane(partial(self._guard, self._pipeline), self._is_well)
+        self._writes: Lane[Command] = Lane(partial(self._guard, self._pipeline), self._is_well)
 
-    async def mget(self, keys: Sequence[bytes], wait: Wait | None = None) -> list[Reply]:
+    def mget(self, keys: Sequence[bytes], wait: Wait | None = None) -> "asyncio.Future[list[Reply]]":
         """Look up *keys*; a cluster's node can't do this for keys of several slots."""
+        return self._reads.submit(keys, wait)
 
-        async def ask() -> list[Reply]:
-            """Send MGET."""
-            replies: list[Reply] = await send_command(self._client, "MGET", *keys)
-            return replies
-
-        return await self._guard(ask, len(keys), wait)
-
-    async def pipeline(self, commands: Sequence[Command], wait: Wait | None = None) -> list[Reply]:
+    def pipeline(
+        self, commands: Sequence[Command], wait: Wait | None = None
+    ) -> "asyncio.Future[list[Reply]]":
         """
         Send *commands* in one go.
 
         Args:
             commands: What to send.
 
-            wait: How the caller waits; None where nobody does.
+            wait: How the caller waits; None where nobody does, which then takes a way of its own.
 
         Returns:
-            One reply per command.
+            One reply per command, later.
         """
-
-        async def ask() -> list[Reply]:
-            """Send all and read all."""
-            async with self._client.pipeline(transaction=False) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command.arguments)
-                replies: list[Reply] = await pipe.execute(raise_on_error=False)
-                return replies
-
-        return await self._guard(ask, len(commands), wait)
+        return (self._writes if wait is None else self._commands).submit(commands, wait)
 
     async def command(self, *arguments: str | bytes | int) -> Any:
         """Send one command past the breaker; what goes wrong is raised."""
@@ -134,6 +113,7 @@ class RedisNode:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        await asyncio.gather(self._reads.aclose(), self._commands.aclose(), self._writes.aclose())
         with suppress(RedisError, OSError):
             # It may be gone, or have more to say; we don't.
             await self._client.aclose()
@@ -146,21 +126,47 @@ class RedisNode:
             _log.log(level, "cache: breaker of Redis %s is %s (%r)", self.name, state, self._last_error)
             self._last_error = None
 
+    def _is_well(self) -> bool:
+        """Whether the breaker is closed."""
+        return self.breaker.state is BreakerState.CLOSED
+
+    async def _mget(self, keys: list[bytes]) -> list[Reply]:
+        """Look up all *keys*."""
+        replies: list[Reply] = await send_command(self._client, "MGET", *keys)
+        return replies
+
+    async def _pipeline(self, commands: list[Command]) -> list[Reply]:
+        """Send all *commands* and read all replies; a refusal is a reply."""
+        if len(commands) == 1:
+            # Half the work of a pipeline.
+            try:
+                return [await send_command(self._client, *commands[0].arguments)]
+            except ResponseError as refusal:
+                return [refusal]
+        async with self._client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command.arguments)
+            replies: list[Reply] = await pipe.execute(raise_on_error=False)
+            return replies
+
     async def _guard(
-        self, ask: Callable[[], Awaitable[list[Reply]]], count: int, wait: Wait | None
+        self,
+        send: Callable[[list[Asked]], Awaitable[list[Reply]]],
+        asked: list[Asked],
+        waits: list[Wait | None],
     ) -> list[Reply]:
-        """Call *ask* if the breaker lets us, and tell it the truth about how that went."""
+        """Call *send* if the breaker lets us, and tell it the truth about how that went."""
         ticket = self.breaker.admit()
         if ticket is None:
-            return [NodeUnavailable(self.name)] * count
+            return [NodeUnavailable(self.name)] * len(asked)
         succeeded = False
         try:
-            replies = await ask()
-            is_late = wait is not None and wait.given_up
+            replies = await send(asked)
+            is_late = any(wait is not None and wait.is_too_late for wait in waits)
             succeeded = not is_late and not any(isinstance(reply, ClusterDownError) for reply in replies)
         except Exception as error:  # noqa: BLE001  # the parser lets ValueError and others out when it reads nonsense
             self._last_error = error
-            return [error] * count
+            return [error] * len(asked)
         finally:
             # Also when cancelled: a probe that nobody settles would keep the next one waiting.
             self.breaker.settle(ticket, succeeded=succeeded)

@@ -16,17 +16,9 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from facade.cache.lane import NodeUnavailable, Reply, Wait
 from facade.cache.observer import CacheObserver
-from facade.cache.redis_nodes import (
-    Command,
-    NodeUnavailable,
-    RedisLimits,
-    RedisNode,
-    Reply,
-    Wait,
-    connect,
-    send_command,
-)
+from facade.cache.redis_nodes import Command, RedisLimits, RedisNode, connect, send_command
 
 CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
 """URL schemes that name a cluster: ``redis+cluster://host:port,host:port``."""

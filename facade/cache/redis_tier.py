@@ -18,8 +18,9 @@ from typing import NamedTuple
 from redis.exceptions import ResponseError
 
 from facade.cache.frames import Frame, FrameKind, decode_frame, encode_frame
+from facade.cache.lane import Reply, Wait
 from facade.cache.observer import CacheObserver, SilentObserver
-from facade.cache.redis_nodes import Command, RedisLimits, Reply, Wait
+from facade.cache.redis_nodes import Command, RedisLimits
 from facade.cache.redis_routes import open_route
 
 PURGES_KEY = b"tf:purges"
@@ -87,11 +88,14 @@ class Claim(NamedTuple):
     """What marks the lease as ours."""
 
 
-_OWN_DELAY_S = 0.005
-"""Lateness of a timer, in seconds, that shows our own event loop to be busy."""
-
 _ROUNDS = 3
-"""Times that the budget is waited for in a busy loop; more than the turns that a reply needs to get through."""
+"""Times that the budget is waited for while our own loop is busy."""
+
+_LATENESS_S = 0.005
+"""Lateness of a timer, in seconds, that is not chance."""
+
+_TURNS = 8
+"""Turns of the loop that a reply needs, from the question to the one who asked; a few are for those before it."""
 
 _MISS = Lookup(LookupState.MISS)
 _GARBAGE = Lookup(LookupState.SPOILT)
@@ -221,16 +225,21 @@ class RedisTier:
         task = asyncio.create_task(ask(wait), name=f"cache-{operation}")
         self._reads.add(task)
         task.add_done_callback(self._reads.discard)
+        is_busy = True
         for _ in range(_ROUNDS):
-            round_began = time.monotonic()
+            due = time.monotonic() + budget_s
             await asyncio.wait([task], timeout=budget_s)
-            if task.done() or time.monotonic() - round_began < budget_s + _OWN_DELAY_S:
+            if task.done() or not (is_busy := await _is_loop_busy(budget_s, due)):
                 break
-            # Our own loop was busy, and the reply or even the question lies there unread. That is not Redis's
-            # fault: to believe so would switch the cache off just when we have the most to do.
-        wait.given_up = not task.done()
+            # Our own loop is slow to turn, and the reply or even the question lies there unread. That is not
+            # Redis's fault: to believe so would switch the cache off just when we have the most to do.
         self._observer.latency(operation, time.monotonic() - began)
-        return None if wait.given_up else task.result()
+        if task.done():
+            return task.result()
+        wait.given_up = True
+        # While we are busy only the socket's timeout says that Redis fails.
+        wait.is_too_late = not is_busy
+        return None
 
     def _start_write(self, write: Coroutine[None, None, None], items: int) -> None:
         """Start *write* unless too many wait already."""
@@ -267,6 +276,23 @@ class RedisTier:
     def _now_ms(self) -> int:
         """Milliseconds since 1970."""
         return int(self._clock() * 1000)
+
+
+async def _is_loop_busy(budget_s: float, due: float) -> bool:
+    """
+    Whether our event loop was or is so slow that even a reply at once could miss the budget.
+
+    Args:
+        budget_s: The budget, in seconds.
+
+        due: When a timer should have gone off just now, by the monotonic clock: lateness shows a standstill that is
+            over.
+    """
+    now = time.monotonic()
+    if now - due > _LATENESS_S:
+        return True
+    await asyncio.sleep(0)
+    return (time.monotonic() - now) * _TURNS > budget_s
 
 
 def _read_reply(key: bytes, reply: Reply, now_ms: int) -> Lookup:

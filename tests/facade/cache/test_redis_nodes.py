@@ -11,7 +11,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from facade.cache.breaker import BreakerState
-from facade.cache.redis_nodes import Command, NodeUnavailable, RedisNode, Wait
+from facade.cache.lane import NodeUnavailable, Wait
+from facade.cache.redis_nodes import Command, RedisNode
 from tests.facade.cache.recorder import HASTY, PATIENT, Recorder, until
 from tests.facade.redis_server import RedisServer, free_port
 
@@ -97,7 +98,7 @@ def test_replies_that_come_too_late_open_the_breaker(server: RedisServer) -> Non
         for _ in range(5):
             assert await node.mget([b"a"]) == [None]
         left = Wait()
-        left.given_up = True
+        left.is_too_late = True
         for _ in range(5):
             await node.mget([b"a"], left)
         assert node.breaker.state is BreakerState.OPEN
@@ -145,15 +146,34 @@ def test_a_port_that_speaks_another_protocol_is_a_failure_like_others() -> None:
     asyncio.run(run())
 
 
-def test_more_callers_than_connections_wait_for_one(server: RedisServer) -> None:
-    """The pool's bound holds, and nobody is turned away for it while the server is quick."""
+def test_many_callers_share_few_calls_and_connections(server: RedisServer) -> None:
+    """Two hundred lookups at once are a handful of commands, and each caller gets its own replies."""
 
     async def run() -> None:
         node = opened(server.url, PATIENT)
-        replies = await asyncio.gather(*(node.mget([b"a"]) for _ in range(200)))
-        assert replies == [[None]] * 200
-        info = await node.command("INFO", "clients")
-        assert info["connected_clients"] <= PATIENT.pool_size
+        await node.pipeline(
+            [Command(b"k%d" % number, ("SET", b"k%d" % number, number)) for number in range(200)]
+        )
+        replies = await asyncio.gather(*(node.mget([b"k%d" % number, b"none"]) for number in range(200)))
+        assert replies == [[b"%d" % number, None] for number in range(200)]
+        stats = await node.command("INFO", "commandstats")
+        assert stats["cmdstat_mget"]["calls"] <= 10
+        clients = await node.command("INFO", "clients")
+        assert clients["connected_clients"] <= PATIENT.pool_size
+        await node.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_single_command_that_is_refused_is_a_reply_and_no_failure(server: RedisServer) -> None:
+    """A server that says no is well."""
+
+    async def run() -> None:
+        node = opened(server.url, HASTY)
+        for _ in range(10):
+            (reply,) = await node.pipeline([Command(b"a", ("NOSUCH", b"a"))])
+            assert isinstance(reply, ResponseError)
+        assert node.breaker.state is BreakerState.CLOSED
         await node.aclose()
 
     asyncio.run(run())
