@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from facade.access.fallback_quotas import FallbackQuotas
 from facade.access.guessing import Guesses
+from facade.access.host_quotas import HostQuotas
+from facade.access.host_table import HostTableInvalid
 from facade.access.keyfile import KeyFile
 from facade.access.keys import KeyRing, KeysInvalid
 from facade.access.memory_quotas import MemoryQuotas
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from facade.access.fallback_quotas import LocalQuotas
     from facade.access.keyfile import KeyFileStatus
     from facade.access.quotas import Quotas
     from facade.settings import Settings
@@ -125,14 +128,24 @@ def build_cache(settings: Settings, metrics: Metrics) -> ItemCache | None:
 
 
 def _build_quotas(settings: Settings, metrics: Metrics) -> Quotas:
-    alone = MemoryQuotas(settings.replicas * settings.workers)
+    local = _build_local_quotas(settings)
     url = settings.quota_redis_url or settings.redis_url
     if url is None:
-        metrics.set_quota_shared(is_shared=settings.replicas * settings.workers == 1)
-        return alone
+        metrics.set_quota_shared(is_shared=local.replicas == 1)
+        return local
     metrics.set_quota_shared(is_shared=True)
 
     def note_change(is_shared: bool) -> None:  # noqa: FBT001  # FallbackQuotas calls it by position
         metrics.set_quota_shared(is_shared=is_shared)
 
-    return FallbackQuotas(RedisQuotas(url.get_secret_value()), alone, on_change=note_change)
+    return FallbackQuotas(RedisQuotas(url.get_secret_value()), local, on_change=note_change)
+
+
+def _build_local_quotas(settings: Settings) -> LocalQuotas:
+    """Count with the other workers if there are any, else alone."""
+    if settings.host_quotas_file is not None:
+        try:
+            return HostQuotas(settings.host_quotas_file, settings.worker_index, settings.replicas)
+        except HostTableInvalid as error:
+            log.warning("quotas: each worker counts alone, at its share of every limit (%s)", error)
+    return MemoryQuotas(settings.replicas * settings.workers)

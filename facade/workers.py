@@ -10,6 +10,7 @@ Rules that a later editor must keep:
 1. A worker's index is stable: its successor writes the same metric files, so counters go on and files don't pile up.
 2. Workers are in process groups of their own: a Ctrl-C reaches them through the parent alone, once.
 3. A worker dies with its parent (PR_SET_PDEATHSIG), also when that is killed.
+4. What a dead worker held of its callers' quotas is free as soon as the parent knows of its death.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import multiprocess
 
+from facade.access.host_table import HostTable, HostTableInvalid, create_table
 from facade.telemetry import INDEX_VARIABLE, MULTIPROC_VARIABLE, serve_metrics
 
 if TYPE_CHECKING:
@@ -45,6 +48,12 @@ QUICK_DEATHS_ALLOWED = 5
 
 RESTART_PAUSE_S = 0.5
 """Wait before a worker that died quickly is started again, times the number of quick deaths."""
+
+PARENT_VARIABLE = "FACADE_PARENT_PID"
+"""Environment variable: the process that started the workers."""
+
+QUOTAS_VARIABLE = "FACADE_HOST_QUOTAS_FILE"
+"""Environment variable: the table in which workers count quotas together."""
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -67,9 +76,10 @@ class Workers:
     """How many."""
 
     metrics_folder: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="triton-facade-metrics-"))
-    """Where workers keep their counters; removed at the end."""
+    """Where workers keep their counters, those of quotas included; removed at the end."""
 
     _running: dict[int, _Worker] = field(default_factory=dict)
+    _quotas: HostTable | None = None
     _is_stopping: bool = False
     _quick_deaths: int = 0
 
@@ -97,6 +107,7 @@ class Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._forward)
         try:
+            self._share_quotas()
             for index in range(self.count):
                 self._start(index)
             while self._running:
@@ -105,8 +116,22 @@ class Workers:
             for worker in self._running.values():
                 worker.process.kill()
                 worker.process.wait()
+            if self._quotas is not None:
+                self._quotas.close()
             shutil.rmtree(self.metrics_folder, ignore_errors=True)
         return 1 if self._quick_deaths >= QUICK_DEATHS_ALLOWED else 0
+
+    def _share_quotas(self) -> None:
+        """Make the table in which workers count together; without it each grants its share of every limit."""
+        try:
+            create_table(self._quotas_path, self.count)
+            self._quotas = HostTable(self._quotas_path)
+        except (OSError, HostTableInvalid) as error:
+            log.warning("quotas: workers can't count together (%s)", error)
+
+    @property
+    def _quotas_path(self) -> Path:
+        return Path(self.metrics_folder) / "quotas.table"
 
     def _start(self, index: int) -> None:
         # Gauges such as "in flight" begin anew with the process; counters go on.
@@ -114,8 +139,11 @@ class Workers:
         environment = {
             **os.environ,
             INDEX_VARIABLE: str(index),
+            PARENT_VARIABLE: str(os.getpid()),
             MULTIPROC_VARIABLE: self.metrics_folder,
         }
+        if self._quotas is not None:
+            environment[QUOTAS_VARIABLE] = str(self._quotas_path)
         process = subprocess.Popen(self.command, env=environment, process_group=0)  # noqa: S603  # our own command
         self._running[index] = _Worker(index, process, time.monotonic())
 
@@ -127,6 +155,8 @@ class Workers:
             return
         worker.process.returncode = os.waitstatus_to_exitcode(status)
         del self._running[worker.index]
+        if self._quotas is not None:
+            self._quotas.begin_life(worker.index)
         if self._is_stopping:
             return
         lived_s = time.monotonic() - worker.started
@@ -187,7 +217,7 @@ def reserve_port(host: str, port: int) -> socket.socket:
 
 def die_with_parent() -> None:
     """Have the kernel send SIGTERM to this process when its parent dies, however that happens."""
-    parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the call
+    # It may have died before the call, while this process was starting; then the kernel will say nothing.
+    if str(os.getppid()) != os.environ.get(PARENT_VARIABLE, str(os.getppid())):
         sys.exit(1)

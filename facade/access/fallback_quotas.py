@@ -1,5 +1,5 @@
 """
-Quotas counted together while Redis answers, else by each process for itself at its share of the limits.
+Quotas counted together while Redis answers, else by each host or process for itself at its share of the limits.
 
 ::
 
@@ -13,15 +13,22 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from facade.access.keys import Key, Tier
-from facade.access.memory_quotas import MemoryQuotas
-from facade.access.quotas import UNLIMITED, Lease
+from facade.access.quotas import UNLIMITED, Lease, Quotas
 from facade.access.redis_quotas import RedisQuotas
 from facade.access.round_trips import SharedCountLost
 from facade.errors import RateLimited
 
 _log = logging.getLogger(__name__)
+
+
+class LocalQuotas(Quotas, Protocol):
+    """A counting that gets along without Redis."""
+
+    replicas: int
+    """How many such countings share the limits."""
 
 
 class FallbackQuotas:
@@ -31,7 +38,7 @@ class FallbackQuotas:
     Args:
         shared: Counts with everybody. Closed with this.
 
-        local: Counts alone; its ``replicas`` is how many processes share the limits.
+        local: Counts alone; its ``replicas`` is how many like it share the limits.
 
         failures_to_open: Failures in a row after which Redis isn't asked any more. Calls that travelled together
             fail together and count each; until then a caller waits for the timeout and is then counted locally.
@@ -44,7 +51,7 @@ class FallbackQuotas:
     def __init__(
         self,
         shared: RedisQuotas,
-        local: MemoryQuotas,
+        local: LocalQuotas,
         *,
         failures_to_open: int = 3,
         probe_every_s: float = 1.0,

@@ -1,12 +1,15 @@
 """
 Quotas counted in one process: no waiting, a few microseconds.
 
-Also what replicas fall back to when they can't count together; each then grants its share of every limit.
+Also what replicas fall back to when they can't count together; each then grants its share of every limit. What an
+account decides is decided here alone: `host_quotas.HostQuotas` keeps the same accounts in a file.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from facade.access.keys import Key, Tier
 from facade.access.quotas import (
@@ -25,17 +28,50 @@ FIRST_SWEEP = 1024
 """Accounts held before idle ones are looked for the first time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms accounts are kept."""
+
+    replicas: int = 1
+    """How many countings share the limits without knowing of each other; each grants its part, at least 1."""
+
+    window_s: float = WINDOW_S
+    """Length of "a minute" in seconds."""
+
+    jitter: Callable[[], float] = random.random
+    """Uniform in [0, 1)."""
+
+    def share(self, limit: int | None) -> int | None:
+        """
+        Divide a limit.
+
+        Args:
+            limit: What all together may grant; None is no limit.
+
+        Returns:
+            This counting's part.
+        """
+        return None if limit is None else max(1, limit // self.replicas)
+
+
 class Account:
     """What one key used."""
 
     __slots__ = ("in_flight", "requests", "requests_before", "tokens", "tokens_before", "window_index")
 
-    def __init__(self, window_index: int) -> None:
+    def __init__(
+        self,
+        window_index: int,
+        requests: int = 0,
+        requests_before: int = 0,
+        tokens: int = 0,
+        tokens_before: int = 0,
+    ) -> None:
         self.window_index = window_index
-        self.requests = 0
-        self.requests_before = 0
-        self.tokens = 0
-        self.tokens_before = 0
+        self.requests = requests
+        self.requests_before = requests_before
+        self.tokens = tokens
+        self.tokens_before = tokens_before
         self.in_flight = 0
 
     def roll(self, window_index: int) -> None:
@@ -45,12 +81,68 @@ class Account:
         Args:
             window_index: Its number.
         """
+        if window_index == self.window_index:
+            return
         if window_index == self.window_index + 1:
             self.requests_before, self.tokens_before = self.requests, self.tokens
         else:
             self.requests_before = self.tokens_before = 0
         self.requests = self.tokens = 0
         self.window_index = window_index
+
+    def take(self, tier: Tier, cost: int, now: float, terms: Terms) -> Standing:
+        """
+        Count one request, or refuse it and leave all counts as they were.
+
+        Args:
+            tier: What may be used up.
+
+            cost: How many requests it counts for.
+
+            now: Monotonic seconds.
+
+            terms: How limits are divided and windows cut.
+
+        Returns:
+            Where the key stands afterwards.
+
+        Raises:
+            RateLimited: If a limit is reached.
+        """
+        window_s = terms.window_s
+        self.roll(int(now // window_s))
+        left_s = window_s - now % window_s
+        request_limit, token_limit = (
+            terms.share(tier.requests_per_minute),
+            terms.share(tier.tokens_per_minute),
+        )
+        place_limit = terms.share(tier.max_in_flight)
+
+        def usage(limit: int | None, before: int, current: int) -> Usage | None:
+            if limit is None:
+                return None
+            return Usage(limit, Window(before, left_s, current, left_s + window_s), window_s)
+
+        # `Window.used`, spelt out: the objects are for the answer, and one that is let in needs them once.
+        weighed = math.floor(self.requests_before * left_s / window_s) + self.requests
+        lacks_requests = request_limit is not None and weighed + cost > request_limit
+        weighed = math.floor(self.tokens_before * left_s / window_s) + self.tokens
+        lacks_tokens = token_limit is not None and weighed >= token_limit
+        lacks_place = place_limit is not None and self.in_flight >= place_limit
+        is_refused = lacks_requests or lacks_tokens or lacks_place
+        if not is_refused:
+            self.requests += cost
+            self.in_flight += 1
+        requests = usage(request_limit, self.requests_before, self.requests)
+        tokens = usage(token_limit, self.tokens_before, self.tokens)
+        standing = Standing(requests, tokens)
+        if lacks_requests and requests is not None:
+            raise refuse_requests(requests, standing, cost, terms.jitter)
+        if lacks_tokens and tokens is not None:
+            raise refuse_tokens(tokens, standing, terms.jitter)
+        if lacks_place and place_limit is not None:
+            raise refuse_in_flight(place_limit, standing, terms.jitter)
+        return standing
 
 
 class MemoryLease:
@@ -110,9 +202,8 @@ class MemoryQuotas:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.replicas = replicas
-        self._window_s = window_s
+        self._terms = Terms(replicas, window_s, jitter)
         self._clock = clock
-        self._jitter = jitter
         self._accounts: dict[str, Account] = {}
         self._sweep_at = FIRST_SWEEP
 
@@ -137,20 +228,7 @@ class MemoryQuotas:
             return UNLIMITED
         now = self._clock()
         account = self._account(key.name, now)
-        left_s = self._window_s - now % self._window_s
-        in_flight_limit = self._share(tier.max_in_flight)
-        requests = self._usage(tier.requests_per_minute, account.requests_before, account.requests, left_s)
-        tokens = self._usage(tier.tokens_per_minute, account.tokens_before, account.tokens, left_s)
-        if requests is not None and requests.window.used(self._window_s) + cost_requests > requests.limit:
-            raise refuse_requests(requests, Standing(requests, tokens), cost_requests, self._jitter)
-        if tokens is not None and tokens.window.used(self._window_s) >= tokens.limit:
-            raise refuse_tokens(tokens, Standing(requests, tokens), self._jitter)
-        if in_flight_limit is not None and account.in_flight >= in_flight_limit:
-            raise refuse_in_flight(in_flight_limit, Standing(requests, tokens), self._jitter)
-        account.requests += cost_requests
-        account.in_flight += 1
-        after = self._usage(tier.requests_per_minute, account.requests_before, account.requests, left_s)
-        return MemoryLease(self, account, Standing(after, tokens))
+        return MemoryLease(self, account, account.take(tier, cost_requests, now, self._terms))
 
     def charge(self, account: Account, tokens: int) -> None:
         """
@@ -161,9 +239,7 @@ class MemoryQuotas:
 
             tokens: How many.
         """
-        window_index = int(self._clock() // self._window_s)
-        if window_index != account.window_index:
-            account.roll(window_index)
+        account.roll(int(self._clock() // self._terms.window_s))
         account.tokens += tokens
 
     async def aclose(self) -> None:
@@ -173,14 +249,12 @@ class MemoryQuotas:
         return len(self._accounts)
 
     def _account(self, name: str, now: float) -> Account:
-        window_index = int(now // self._window_s)
+        window_index = int(now // self._terms.window_s)
         account = self._accounts.get(name)
         if account is None:
             if len(self._accounts) >= self._sweep_at:
                 self._sweep(window_index)
             account = self._accounts[name] = Account(window_index)
-        elif account.window_index != window_index:
-            account.roll(window_index)
         return account
 
     def _sweep(self, window_index: int) -> None:
@@ -191,12 +265,3 @@ class MemoryQuotas:
             if account.in_flight > 0 or account.window_index >= window_index - 1
         }
         self._sweep_at = max(FIRST_SWEEP, 2 * len(self._accounts))
-
-    def _share(self, limit: int | None) -> int | None:
-        return None if limit is None else max(1, limit // self.replicas)
-
-    def _usage(self, limit: int | None, before: int, current: int, left_s: float) -> Usage | None:
-        if limit is None:
-            return None
-        window = Window(before, left_s, current, left_s + self._window_s)
-        return Usage(max(1, limit // self.replicas), window, self._window_s)

@@ -1,11 +1,12 @@
 """
 What a caller may use up in a minute and at once: the interface, and the arithmetic that all countings share.
 
-Three countings implement `Quotas`:
+Four countings implement `Quotas`:
 
 1. `memory_quotas.MemoryQuotas`: one process counts for itself.
-2. `redis_quotas.RedisQuotas`: all replicas count together.
-3. `fallback_quotas.FallbackQuotas`: together while Redis answers, else each for itself at its share.
+2. `host_quotas.HostQuotas`: the workers of one host count together.
+3. `redis_quotas.RedisQuotas`: all replicas count together.
+4. `fallback_quotas.FallbackQuotas`: together while Redis answers, else each host or process at its share.
 
 Each counts with a sliding window made of two counters, as `limits` does: what was used in the last 60 s is taken to
 be all of the present window plus the previous one, weighted by how much of it still lies within 60 s.
@@ -14,7 +15,6 @@ be all of the present window plus the previous one, weighted by how much of it s
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from facade.access.keys import Key, Tier
@@ -110,8 +110,7 @@ class Usage(NamedTuple):
     """Length of the window in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a caller stands with its limits; None where there is none."""
 
     requests: Usage | None

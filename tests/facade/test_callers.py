@@ -12,6 +12,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from facade.access.host_table import create_table
 from facade.app import build_app
 from facade.settings import Settings
 from tests.facade.conftest import until_ready
@@ -185,6 +186,35 @@ async def test_limits_change_with_the_file(triton: WireTriton, keys_file: Path) 
         async with asyncio.timeout(10):
             while (await embed(client, "alice")).status_code == 429:
                 await asyncio.sleep(0.05)
+
+
+async def test_workers_share_a_quota_through_their_hosts_table(
+    triton: WireTriton, keys_file: Path, tmp_path: Path
+) -> None:
+    """Two workers of one façade count as one."""
+    table = tmp_path / "quotas.table"
+    create_table(table, 2)
+    async with (
+        facade(triton, keys_file=keys_file, host_quotas_file=table, workers=2, worker_index=0) as one,
+        facade(triton, keys_file=keys_file, host_quotas_file=table, workers=2, worker_index=1) as two,
+    ):
+        seen = [(await embed(client, "alice")).status_code for client in (one, two, one, two)]
+
+    assert seen == [200, 200, 200, 429]
+
+
+async def test_workers_without_a_table_grant_their_share(
+    triton: WireTriton, keys_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A table of garbage costs a line in the log and the exactness, not the service."""
+    table = tmp_path / "quotas.table"
+    table.write_bytes(b"garbage")
+    keys_file.write_text(keys_text(limit=4))
+    async with facade(triton, keys_file=keys_file, host_quotas_file=table, workers=2) as client:
+        seen = [(await embed(client, "alice")).status_code for _ in range(3)]
+
+    assert seen == [200, 200, 429]
+    assert "each worker counts alone, at its share of every limit" in caplog.text
 
 
 async def test_replicas_share_a_quota_through_redis(

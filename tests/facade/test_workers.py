@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -40,7 +41,7 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> No
 class Service:
     """Workers, started as an operator starts them."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, **settings: str) -> None:
         self.metrics_url = f"http://127.0.0.1:{(metrics_port := free_port())}/metrics"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FACADE_")}
         self.process = subprocess.Popen(
@@ -49,7 +50,7 @@ class Service:
             text=True,
             env={
                 **kept,
-                "FACADE_API_KEY": KEY,
+                **(settings or {"FACADE_API_KEY": KEY}),
                 "FACADE_TRITON_URL": "127.0.0.1:1",
                 "FACADE_METRICS_PORT": str(metrics_port),
                 "FACADE_DRAIN_S": "0",
@@ -77,6 +78,10 @@ class Service:
         text = httpx.get(self.metrics_url).text
         found = re.search(r'api_requests_total\{endpoint="unmatched",method="GET",status="404"\} (\S+)', text)
         return float(found[1]) if found else 0.0
+
+    def infer(self, client: httpx.Client) -> int:
+        """Send what counts as inference, to nowhere; return the status."""
+        return client.post(f"{self.url}/nope", headers={"X-API-Key": KEY}).status_code
 
     def call(self, times: int) -> None:
         """Ask for an unknown path, each time over a new connection."""
@@ -113,6 +118,34 @@ def test_a_worker_that_dies_is_replaced_and_its_counts_stay(service: Service) ->
     assert service.count() == 40
 
 
+def test_workers_grant_a_quota_together(tmp_path: Path) -> None:
+    """A key's ten requests a minute are ten, over one kept connection or many, also after a worker was killed."""
+    keys_file = tmp_path / "keys.yaml"
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    keys_file.write_text(
+        f"tiers: {{small: {{requests_per_minute: 10}}}}\n"
+        f"keys: [{{name: one, sha256: '{digest}', tier: small}}, {{name: two, sha256: '{'0' * 64}', tier: small}}]"
+    )
+    service = Service(3, FACADE_KEYS_FILE=str(keys_file))
+    try:
+        with httpx.Client() as kept:
+            kept_seen = [service.infer(kept) for _ in range(8)]
+        victim = service.worker_pids()[0]
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: len(service.worker_pids()) == 3 and victim not in service.worker_pids(), "replaced")
+        until(service.is_up, "it listens")
+        seen = []
+        for _ in range(12):
+            with httpx.Client() as fresh:
+                seen.append(service.infer(fresh))
+    finally:
+        service.process.kill()
+        service.process.communicate()
+
+    assert kept_seen == [404] * 8
+    assert sorted(seen) == [404] * 2 + [429] * 10
+
+
 def test_told_to_stop_all_are_gone(service: Service) -> None:
     """Exit code 0, no worker left, no files left."""
     pids = service.worker_pids()
@@ -129,6 +162,18 @@ def test_told_to_stop_all_are_gone(service: Service) -> None:
 
 def test_workers_die_with_a_parent_that_is_killed(service: Service) -> None:
     """Nobody is left holding the port."""
+    pids = service.worker_pids()
+    service.process.kill()
+    service.process.wait()
+
+    until(lambda: not any(_runs(pid) for pid in pids), "the workers are gone")
+
+
+def test_a_worker_that_only_starts_dies_with_its_parent_too(service: Service) -> None:
+    """A parent that is killed before its worker could ask to be told of that leaves no orphan either."""
+    before = service.worker_pids()
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: len(set(service.worker_pids()) - set(before)) == 1, "a successor starts")
     pids = service.worker_pids()
     service.process.kill()
     service.process.wait()
