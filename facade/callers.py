@@ -86,9 +86,7 @@ class Callers:
             The outermost of the layers.
         """
         observe_stage = self._metrics.observe_stage
-        layers: ASGIApp = Quota(
-            app, self._quotas, self.current_ring, observe_stage, self._metrics.count_refusal
-        )
+        layers: ASGIApp = Quota(app, self._quotas, observe_stage, self._metrics.count_refusal)
         layers = Authenticate(layers, self.current_ring, self._guesses, public_paths, observe_stage)
         return Networks(layers, self._networks, self._trusted_proxies, public_paths)
 

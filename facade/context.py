@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,9 @@ class RequestContext:
 
     key_models: tuple[str, ...] = ("*",)
     """Globs of the models that the caller may use."""
+
+    cache_scope: Literal["private", "shared"] | None = None
+    """Whom the caller's answers are kept for, as its key says; None leaves that to the task."""
 
     tier: str = "default"
     """The caller's tier."""

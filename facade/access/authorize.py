@@ -7,7 +7,6 @@ The order of answers, of which this module gives the last two: a network that ma
 
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Protocol
 
 from facade.access.keys import Key, Scope
 from facade.access.networks import Address
@@ -50,29 +49,6 @@ def authorize(
         check_globs(key.models, model)
 
 
-class Granted(Protocol):
-    """What is left of a key once its request is under way, such as the request's context."""
-
-    @property
-    def key_models(self) -> tuple[str, ...]:
-        """The key's globs."""
-
-
-def check_model(granted: Granted, model: str) -> None:
-    """
-    Refuse a model that the caller may not use, where the request names it in its body.
-
-    Args:
-        granted: Carries the globs of the caller's key.
-
-        model: The name.
-
-    Raises:
-        PermissionDenied: If no glob matches; whether there is such a model isn't told.
-    """
-    check_globs(granted.key_models, model)
-
-
 def check_globs(globs: tuple[str, ...], model: str) -> None:
     """
     Refuse a model that no glob matches.
@@ -83,7 +59,7 @@ def check_globs(globs: tuple[str, ...], model: str) -> None:
         model: The name.
 
     Raises:
-        PermissionDenied: If none matches.
+        PermissionDenied: If none matches; whether there is such a model isn't told.
     """
     if not may_use(globs, model):
         raise PermissionDenied(

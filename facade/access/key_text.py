@@ -13,6 +13,7 @@ The file::
         networks: ["10.0.0.0/8", "2001:db8::/32"]
         expires: 2027-01-31
         scopes: [infer, metrics]
+        cache: private
 
 Everything unknown is an error: a misspelt ``expire`` must not make a key that lives for ever. Messages quote names
 and fields but no other values, since somebody may have pasted a secret where its hash belongs.
@@ -26,7 +27,7 @@ from typing import TypeVar, cast
 
 import yaml
 
-from facade.access.keys import SCOPES, Key, KeyRing, KeysInvalid, Scope, Tier
+from facade.access.keys import CACHE_SCOPES, SCOPES, CacheScope, Key, KeyRing, KeysInvalid, Scope, Tier
 from facade.access.networks import Network, NetworkSet, to_network
 
 TEXT_LIMIT_BYTES = 64 * 1024 * 1024
@@ -45,7 +46,7 @@ DIGEST_PATTERN = re.compile(r"[0-9a-fA-F]{64}")
 
 TIER_FIELDS = frozenset(field.name for field in fields(Tier)) - {"name"}
 NULLABLE_TIER_FIELDS = frozenset({"requests_per_minute", "tokens_per_minute", "max_in_flight"})
-KEY_FIELDS = frozenset({"name", "sha256", "tier", "models", "networks", "expires", "scopes"})
+KEY_FIELDS = frozenset({"name", "sha256", "tier", "models", "networks", "expires", "scopes", "cache"})
 
 T = TypeVar("T")
 
@@ -210,6 +211,7 @@ def _to_key(index: int, entry: object) -> Key:
         networks=read("networks", _to_networks) if "networks" in mapping else blank.networks,
         expires_at=read("expires", to_expiry) if "expires" in mapping else None,
         scopes=read("scopes", _to_scopes) if "scopes" in mapping else blank.scopes,
+        cache=read("cache", _to_cache_scope) if "cache" in mapping else None,
     )
 
 
@@ -251,6 +253,12 @@ def _to_scopes(value: object) -> frozenset[Scope]:
         if scope not in SCOPES:
             raise ValueError(f"knows only {', '.join(sorted(SCOPES))}")
     return cast("frozenset[Scope]", frozenset(scopes))
+
+
+def _to_cache_scope(value: object) -> CacheScope:
+    if value not in CACHE_SCOPES:
+        raise ValueError(f"knows only {', '.join(CACHE_SCOPES)}; leave the field out for the task's default")
+    return value
 
 
 def to_expiry(value: object) -> datetime | None:

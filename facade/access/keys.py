@@ -18,6 +18,9 @@ from facade.access.networks import NetworkSet
 Scope = Literal["infer", "metrics", "admin"]
 SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 
+CacheScope = Literal["private", "shared"]
+CACHE_SCOPES: tuple[CacheScope, ...] = get_args(CacheScope)
+
 SECRET_LIMIT_CHARACTERS = 512
 """A longer secret is not hashed: nobody was given one."""
 
@@ -83,6 +86,9 @@ class Key:
 
     scopes: frozenset[Scope] = frozenset({"infer"})
     """What it may be used for."""
+
+    cache: CacheScope | None = None
+    """Whether its answers are kept for itself or for all who share; None leaves that to the task."""
 
 
 def to_digest(secret: str) -> bytes:

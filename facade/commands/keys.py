@@ -12,7 +12,7 @@ import click
 from facade.access.key_edit import locked, with_key, with_tier, without_key, write_text
 from facade.access.key_text import to_expiry
 from facade.access.keyfile import read_keys, read_text
-from facade.access.keys import SCOPES, Key, KeyRing, KeysInvalid, Tier, to_digest
+from facade.access.keys import CACHE_SCOPES, SCOPES, Key, KeyRing, KeysInvalid, Tier, to_digest
 
 SECRET_PREFIX = "tf_"  # noqa: S105 - what secrets begin with, so that scanners find leaked ones
 SECRET_BYTES = 32
@@ -60,6 +60,12 @@ def keys() -> None:
     type=click.Choice(sorted(SCOPES)),
     help="What it may be used for; again for more.  [default: infer]",
 )
+@click.option(
+    "--cache",
+    "cache_scope",
+    type=click.Choice(CACHE_SCOPES),
+    help="Whom its answers are kept for.  [default: private for generation, else shared]",
+)
 @file_option
 @json_option
 def new(
@@ -70,6 +76,7 @@ def new(
     networks: tuple[str, ...],
     expires: str | None,
     scopes: tuple[str, ...],
+    cache_scope: str | None,
     path: Path,
     as_json: bool,
 ) -> None:
@@ -84,6 +91,8 @@ def new(
     for field, texts in (("models", models), ("networks", networks), ("scopes", scopes)):
         if texts:
             entry[field] = list(texts)
+    if cache_scope is not None:
+        entry["cache"] = cache_scope
     try:
         if expires is not None:
             moment = to_expiry(expires)
@@ -112,7 +121,7 @@ def list_keys(path: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"keys": rows, "tiers": [describe_tier(tier) for tier in ring.tiers.values()]}))
         return
-    columns = ("name", "tier", "scopes", "models", "networks", "expires", "state")
+    columns = ("name", "tier", "scopes", "models", "networks", "expires", "cache", "state")
     table = [columns, *([to_cell(row[column]) for column in columns] for row in rows)]
     widths = [max(len(cells[column]) for cells in table) for column in range(len(columns))]
     for cells in table:
@@ -211,6 +220,7 @@ def describe(key: Key) -> dict[str, object]:
         "models": list(key.models),
         "networks": [str(network) for network in key.networks.networks],
         "expires": key.expires_at.isoformat() if key.expires_at is not None else None,
+        "cache": key.cache,
         "state": "expired" if is_over else "active",
     }
 

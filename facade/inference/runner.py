@@ -133,7 +133,9 @@ class Runner:
             return await batcher.submit(missing, deadline=context.deadline, share=share)
 
         task = model.card.task
-        keys = _item_keys(cache_scope(task, context.key_name or ""), model.name, version, task)
+        keys = _item_keys(
+            cache_scope(task, context.key_name or "", context.cache_scope), model.name, version, task
+        )
         answer = await self._cache.get_or_compute(
             [keys.key(item) for item in items],
             compute,

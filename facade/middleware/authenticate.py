@@ -8,7 +8,7 @@ left inference open elsewhere.)
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from facade.access.authorize import authorize
 from facade.context import context_of
@@ -20,12 +20,24 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from facade.access.guessing import Guesses
-    from facade.access.keys import KeyRing
+    from facade.access.keys import Key, KeyRing, Tier
     from facade.access.keys import Scope as KeyScope
-    from facade.context import RequestContext
 
 SCOPES: Mapping[str, KeyScope] = {"/metrics": "metrics"}
 """What a path needs, where that isn't ``infer``."""
+
+
+GRANTED_KEY = "facade.granted"
+
+
+class Granted(NamedTuple):
+    """Whom a request was let in as; stays so if the key is revoked meanwhile."""
+
+    key: Key
+    """The caller's."""
+
+    tier: Tier
+    """The key's, of the same ring."""
 
 
 class Authenticate:
@@ -62,11 +74,12 @@ class Authenticate:
         """Serve one request."""
         if scope["type"] == "http" and scope["path"] not in self._public_paths:
             started = time.perf_counter()
-            self._identify(context_of(scope), scope["path"])
+            self._identify(scope)
             self._observe_stage("authenticate", time.perf_counter() - started)
         await self._app(scope, receive, send)
 
-    def _identify(self, context: RequestContext, path: str) -> None:
+    def _identify(self, scope: Scope) -> None:
+        context = context_of(scope)
         self._guesses.check(context.address)
         secret = find_secret(context.request_headers)
         if secret is None:
@@ -81,10 +94,25 @@ class Authenticate:
             self._guesses.note_failure(context.address)
             raise Unauthenticated("The API key is not known.")
         context.key_name = key.name
-        authorize(key, SCOPES.get(path, "infer"), address=context.address)
+        authorize(key, SCOPES.get(scope["path"], "infer"), address=context.address)
         tier = ring.tier_of(key)
-        context.key_models = key.models
+        context.key_models, context.cache_scope = key.models, key.cache
+        scope[GRANTED_KEY] = Granted(key, tier)
         context.tier, context.priority, context.weight = tier.name, tier.priority, tier.weight
+
+
+def granted_of(scope: Scope) -> Granted | None:
+    """
+    Tell whom a request was let in as.
+
+    Args:
+        scope: The ASGI scope, after `Authenticate`.
+
+    Returns:
+        Key and tier; None on public paths.
+    """
+    granted: Granted | None = scope.get(GRANTED_KEY)
+    return granted
 
 
 def find_secret(headers: Mapping[bytes, bytes]) -> str | None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from facade.context import context_of
 from facade.errors import RateLimited
+from facade.middleware.authenticate import granted_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from facade.access.keys import KeyRing
     from facade.access.quotas import Quotas
 
 
@@ -26,8 +26,6 @@ class Quota:
 
         quotas: Who counts.
 
-        current_ring: Gives the keys and tiers that hold now: limits apply as they are at this moment.
-
         observe_stage: Told how long it took, in seconds.
 
         observe_refusal: Told the tier of each refused request.
@@ -37,13 +35,11 @@ class Quota:
         self,
         app: ASGIApp,
         quotas: Quotas,
-        current_ring: Callable[[], KeyRing],
         observe_stage: Callable[[str, float], None],
         observe_refusal: Callable[[str], None],
     ) -> None:
         self._app = app
         self._quotas = quotas
-        self._current_ring = current_ring
         self._observe_stage = observe_stage
         self._observe_refusal = observe_refusal
 
@@ -53,15 +49,14 @@ class Quota:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        context = context_of(scope)
-        ring = self._current_ring()
-        key = ring.keys.get(context.key_name or "")
-        if key is None:
+        granted = granted_of(scope)
+        if granted is None:  # a public path
             await self._app(scope, receive, send)
             return
+        context = context_of(scope)
         started = time.perf_counter()
         try:
-            lease = await self._quotas.admit(key, ring.tier_of(key))
+            lease = await self._quotas.admit(granted.key, granted.tier)
         except RateLimited:
             self._observe_refusal(context.tier)
             raise

@@ -250,6 +250,21 @@ async def test_an_answer_is_kept(triton: WireTriton, keys_file: Path) -> None:
     assert [len(batch) for batch in triton.batches] == [1, 1]
 
 
+async def test_a_key_chooses_whom_its_answers_are_kept_for(triton: WireTriton, keys_file: Path) -> None:
+    """Two private keys don't see each other's answers, two shared ones do, and neither kind sees the other's."""
+    scopes = {"alice": "private", "bob": "private", "ops": "shared", "away": "shared"}
+    entries = [
+        f'  - {{name: {name}, sha256: "{digest(name)}", tier: free, cache: {scope}}}'
+        for name, scope in scopes.items()
+    ]
+    keys_file.write_text("\n".join(["tiers: {free: {}}", "keys:", *entries]))
+    async with facade(triton, keys_file=keys_file) as client:
+        seen = [(await embed(client, name)).headers["x-cache"] for name in [*scopes, *scopes]]
+
+    assert seen == ["miss", "miss", "miss", "hit-memory", *["hit-memory"] * 4]
+    assert len(triton.batches) == 3
+
+
 async def test_the_caller_decides_about_the_cache(triton: WireTriton, keys_file: Path) -> None:
     """no-store, only-if-cached and max-age mean what RFC 9111 says."""
     keys_file.write_text(keys_text(limit=100))

@@ -33,6 +33,7 @@ def test_a_full_file_is_read_as_written() -> None:
         networks: ["10.0.0.0/8", "2001:db8::/32"]
         expires: 2027-01-31
         scopes: [infer, metrics]
+        cache: private
     """)
     key = ring.find("s")
     assert key is not None
@@ -40,6 +41,7 @@ def test_a_full_file_is_read_as_written() -> None:
     assert key.networks == NetworkSet(["2001:db8::/32", "10.0.0.0/8"])
     assert key.expires_at == datetime(2027, 1, 31, tzinfo=UTC)
     assert key.scopes == {"infer", "metrics"}
+    assert key.cache == "private"
     assert ring.tiers == {
         "gold": Tier("gold", 600, 9000, 8, 2, 3),
         "open": Tier("open"),
@@ -57,6 +59,7 @@ def test_left_out_fields_mean_the_least_surprising() -> None:
     """A bare key may infer with all models from anywhere for ever."""
     key = parse_keys(one("")).keys["a"]
     assert (key.models, bool(key.networks), key.expires_at, key.scopes) == (("*",), False, None, {"infer"})
+    assert key.cache is None
 
 
 @pytest.mark.parametrize(
@@ -84,6 +87,9 @@ def test_left_out_fields_mean_the_least_surprising() -> None:
         (one(", networks: []"), r"field 'networks': must be a list of at least one"),
         (one(", models: chat"), r"field 'models': must be a list"),
         (one(", scopes: [root]"), r"field 'scopes': knows only admin, infer, metrics"),
+        (one(", cache: public"), r"keys\[0\] 'a', field 'cache': knows only private, shared"),
+        (one(", cache: [shared]"), r"keys\[0\] 'a', field 'cache': knows only private, shared"),
+        (one(", cache: null"), r"keys\[0\] 'a', field 'cache': knows only private, shared"),
         (one(", expires: 2027-13-01"), r"keys\[0\] 'a', field 'expires': must be a date"),
         (one(", expires: [1]"), r"keys\[0\] 'a', field 'expires': must be a date"),
         (one(", expire: 2027-01-01"), r"keys\[0\] 'a': unknown field 'expire'"),

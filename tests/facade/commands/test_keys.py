@@ -39,6 +39,18 @@ def test_a_new_key_works_and_its_secret_is_nowhere_else(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_whom_answers_are_kept_for_is_chosen_listed_and_checked(path: Path) -> None:
+    """What --cache says is in the file, in the list and in the check; a word of one's own is refused."""
+    secret = run(path, "new", "alice", "--cache", "private").stdout
+    run(path, "new", "bob")
+    listed = json.loads(run(path, "list", "--json").stdout)
+
+    assert [row["cache"] for row in listed["keys"]] == ["private", None]
+    assert [line.split()[-2] for line in run(path, "list").stdout.splitlines()] == ["cache", "private", "-"]
+    assert "cache: private" in run(path, "check", "--secret", stdin=secret).stdout
+    assert run(path, "new", "carol", "--cache", "public").exit_code == 2
+
+
 def test_two_keys_have_two_secrets_and_json_carries_them(path: Path) -> None:
     """With --json the secret is the one field of its name."""
     secrets = [json.loads(run(path, "new", name, "--json").stdout)["secret"] for name in ("a", "b")]
