@@ -63,12 +63,12 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = None
     """
-    ``redis://…`` or, for the cache, ``redis+cluster://host:port,host:port``: shared by all replicas for quotas and for
+    ``redis://…`` or ``redis+cluster://host:port,host:port``: shared by all replicas for quotas and for
     the cache's second tier. Without it, each process counts and remembers for itself.
     """
 
     quota_redis_url: SecretStr | None = None
-    """Redis for quotas, where that isn't `redis_url`; must be a single server."""
+    """Redis for quotas, where that isn't `redis_url`: a cache that may lose its entries should not be shared."""
 
     replicas: Annotated[int, Field(ge=1)] = 1
     """Façades that share the quotas; while Redis is away, each of them grants its part of every limit."""

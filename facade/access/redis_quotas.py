@@ -1,5 +1,5 @@
 """
-Quotas counted by all replicas together, in one Redis.
+Quotas counted by all replicas together, in one Redis or a Redis Cluster.
 
 * The windows are the sliding-window counters of ``limits.aio``: its keys and its Lua, read through its storage. Its
   public calls would take four round trips a request (937 µs of CPU, measured on two cores), so its two scripts run as
@@ -7,7 +7,7 @@ Quotas counted by all replicas together, in one Redis.
   a request that is refused for one limit leaves the others as they were.
 * What is in flight are leases with a time to live, members of a sorted set scored by when they end, on the server's
   clock. Each process renews its own while they live; what a killed process held ends by itself.
-* All keys of a caller carry one hash tag.
+* All keys of a caller carry one hash tag, so that a cluster keeps them on one node.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from facade.access.cluster_trips import ClusterTrips
 from facade.access.keys import Key, Tier
 from facade.access.quotas import (
     UNLIMITED,
@@ -36,6 +37,7 @@ from facade.access.quotas import (
     refuse_tokens,
 )
 from facade.access.round_trips import RoundTrips, Script, SharedCountLost
+from facade.cache.redis_routes import ClusterAddress, is_cluster
 
 _log = logging.getLogger(__name__)
 
@@ -151,7 +153,7 @@ class RedisQuotas:
     Counts by key name, together with every process that uses the same Redis and prefix.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``; one server, or a proxy that looks like one.
+        url: ``redis://``, ``rediss://``, ``unix://``, or ``redis+cluster://host:port,host:port``.
 
         timeout_s: Seconds for one round trip; a caller waits for at most two. Shorter falls back sooner, and
             mistakes a busy event loop for a lost Redis sooner.
@@ -190,10 +192,11 @@ class RedisQuotas:
         self._admit_script = Script(functions + ADMIT_BODY)
         self._release_script = Script(functions + RELEASE_BODY)
         self._renew_script = Script(RENEW_BODY)
-        self._trips = RoundTrips(
-            self._storage.bridge.get_connection(),
-            [self._admit_script, self._release_script, self._renew_script],
-            timeout_s=timeout_s,
+        scripts = [self._admit_script, self._release_script, self._renew_script]
+        self._trips: RoundTrips | ClusterTrips = (
+            ClusterTrips(url, scripts, timeout_s=timeout_s)
+            if is_cluster(url)
+            else RoundTrips(self._storage.bridge.get_connection(), scripts, timeout_s=timeout_s)
         )
         self._process_id = secrets.token_hex(6)
         self._leases_taken = 0
@@ -288,8 +291,9 @@ class RedisQuotas:
         Raises:
             SharedCountLost: If it doesn't.
         """
-        nobody = (self._storage.bridge.prefixed_key("probe"),)
-        await self._trips.call(self._renew_script, nobody, (MILLISECONDS_A_SECOND, self._process_id))
+        nobody = self._storage.bridge.prefixed_key("probe")
+        arguments = (MILLISECONDS_A_SECOND, self._process_id)
+        await self._trips.call_everywhere(self._renew_script, nobody, arguments)
         late, self._late = self._late, deque(maxlen=LATE_RELEASES)
         for place, tokens in late:
             self.give_back(place, tokens)
@@ -352,7 +356,7 @@ def open_storage(url: str, timeout_s: float, key_prefix: str) -> RedisStorage:
     Open ``limits``' storage on connections that fail soon; nothing is connected yet.
 
     Args:
-        url: The server's address.
+        url: The server's address; of a cluster, the first one named stands for it, and isn't asked.
 
         timeout_s: Seconds to open a connection, to wait for an answer, and to wait for a free connection.
 
@@ -361,6 +365,9 @@ def open_storage(url: str, timeout_s: float, key_prefix: str) -> RedisStorage:
     Returns:
         The storage.
     """
+    if is_cluster(url):
+        address = ClusterAddress.parse(url)
+        url = address.node_url(address.seeds[0])
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=POOL_SIZE,

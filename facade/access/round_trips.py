@@ -109,6 +109,22 @@ class RoundTrips:
             self._lane = asyncio.create_task(self._travel(), name="quota-round-trips")
         return answer
 
+    async def call_everywhere(self, script: Script, key: str, arguments: Sequence[str | int]) -> None:
+        """
+        Run a script on every server, which is this one.
+
+        Args:
+            script: What to run.
+
+            key: Its one key.
+
+            arguments: Its ARGV.
+
+        Raises:
+            SharedCountLost: If it doesn't answer.
+        """
+        await self.call(script, (key,), arguments)
+
     async def aclose(self) -> None:
         """Send what still waits, within one timeout, and close the connections."""
         if self._lane is not None and not self._lane.done():

@@ -71,6 +71,24 @@ def test_many_calls_take_few_trips() -> None:
         assert asyncio.run(run()) == 3
 
 
+def test_everywhere_is_the_one_server(server: RedisServer) -> None:
+    """A single server is asked once, and its silence is a lost count."""
+
+    async def run() -> object:
+        async with open_trips(server, timeout_s=0.2) as trips:
+            await trips.call_everywhere(APPEND, "everywhere", ("a",))
+            count = await trips.call(APPEND, ("everywhere",), ("b",))
+            server.freeze()
+            try:
+                with pytest.raises(SharedCountLost):
+                    await trips.call_everywhere(APPEND, "everywhere", ("c",))
+            finally:
+                server.thaw()
+            return count
+
+    assert asyncio.run(run()) == 2
+
+
 def test_no_call_overtakes_another_on_a_server_that_forgot() -> None:
     """Calls of a script known by then wait for those before them whose script is not."""
 
