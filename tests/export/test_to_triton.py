@@ -30,7 +30,7 @@ def test_the_door_has_all_it_needs(draft: Draft) -> None:
         "max_input_tokens": MAX_TOKENS,
         "pad_id": 0,
         "max_batch_size": 64,
-        "grouping": {"kind": "padded_tokens", "limit_tokens": 512, "waste_ratio": 1.25, "waste_tokens": 2},
+        "grouping": {"kind": "padded_tokens", "limit_tokens": 512, "call_tokens": 24},
     }
 
 

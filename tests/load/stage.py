@@ -63,7 +63,7 @@ class Variant:
         return f"{self.name}_core" if has_own else CORE_NAME
 
 
-PADDING = Variant("minilm_padding", grouping={"limit_tokens": NO_LIMIT, "waste_ratio": NO_LIMIT})
+PADDING = Variant("minilm_padding", grouping={"limit_tokens": NO_LIMIT, "call_tokens": NO_LIMIT})
 """The door that pads each batch to its longest text: nothing is ever cut but at the core's row limit."""
 
 

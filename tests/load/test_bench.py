@@ -203,7 +203,7 @@ def test_a_variant_differs_only_where_it_says(tmp_path: Path) -> None:
     door = {
         "core_model": stage.CORE_NAME,
         "max_batch_size": 64,
-        "grouping": {"limit_tokens": 512, "waste_tokens": 2},
+        "grouping": {"limit_tokens": 512, "kind": "padded_tokens"},
     }
     (tmp_path / stage.MODEL_NAME / "1" / "door.json").write_text(json.dumps(door), encoding="utf-8")
 
@@ -212,7 +212,7 @@ def test_a_variant_differs_only_where_it_says(tmp_path: Path) -> None:
 
     padding = json.loads((tmp_path / "minilm_padding" / "1" / "door.json").read_text(encoding="utf-8"))
     assert padding["core_model"] == stage.CORE_NAME
-    assert padding["grouping"] == {"limit_tokens": 10**9, "waste_ratio": 10**9, "waste_tokens": 2}
+    assert padding["grouping"] == {"limit_tokens": 10**9, "call_tokens": 10**9, "kind": "padded_tokens"}
     assert padding["max_batch_size"] == 64
     own = json.loads((tmp_path / "own" / "1" / "door.json").read_text(encoding="utf-8"))
     assert (own["core_model"], own["max_batch_size"]) == ("own_core", 8)

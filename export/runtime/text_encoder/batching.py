@@ -5,7 +5,7 @@ Pure functions over lengths and arrays; no Triton, no tokenizer. Triton's own ba
 looking at their lengths, so a batch holds short and long texts; padding all of them to the longest would waste
 most of the work. `plan_groups` cuts the merged batch into groups of similar length in one of two ways:
 
-1. `PaddedTokens`: sort by length, cut by size and waste. For a CPU, where every shape runs equally well.
+1. `PaddedTokens`: sort by length, cut where it costs least. For a CPU, where every shape runs equally well.
 2. `Edges`: pad to the next of a few fixed lengths. For a GPU, where few shapes matter.
 
 Rule for later editors: every row is in exactly one group, whatever the lengths; the tests hold you to it.
@@ -25,16 +25,13 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PaddedTokens:
-    """Cut where a group has enough padded tokens, or where a text would make the others pad too much."""
+    """Cut where padding costs more than one more call does, and where a group has enough padded tokens."""
 
     limit_tokens: int
     """Most padded tokens (rows x longest) of a group; a single longer row is a group of its own."""
 
-    waste_ratio: float
-    """A row longer than this times the group's shortest, plus *waste_tokens*, starts a new group."""
-
-    waste_tokens: int
-    """Slack of the ratio, in tokens."""
+    call_tokens: float
+    """What a call costs beyond its tokens, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def read_grouping(settings: Mapping[str, Any]) -> Grouping:
     """
     kind = settings["kind"]
     if kind == "padded_tokens":
-        return PaddedTokens(settings["limit_tokens"], settings["waste_ratio"], settings["waste_tokens"])
+        return PaddedTokens(settings["limit_tokens"], settings["call_tokens"])
     if kind == "edges":
         return Edges(tuple(sorted(settings["edges"])))
     raise ValueError(f"door.json asks for grouping {kind!r}; known are 'padded_tokens' and 'edges'.")
@@ -103,22 +100,33 @@ def plan_groups(lengths: Sequence[int], grouping: Grouping, max_rows: int) -> li
 def _plan_by_padded_tokens(
     by_length: list[int], lengths: Sequence[int], grouping: PaddedTokens, max_rows: int
 ) -> list[Group]:
-    """Walk the rows from short to long; *lengths[row]* is then always the longest of its group so far."""
+    """
+    Find the cheapest cut of the rows, sorted by length, into runs.
+
+    A run costs its padded tokens and one call. The cheapest cut of the first *end* rows is the cheapest, over all
+    starts of the last run, of that run and the cheapest cut of what is before it: each is computed once.
+    """
+    cheapest = [0.0]  # of the first 0, 1, 2, … rows
+    last_start: list[int] = []  # where the last run of each of them starts
+    for end, row in enumerate(by_length, start=1):
+        longest = lengths[row]
+        start, cost = end - 1, cheapest[end - 1] + grouping.call_tokens + longest
+        for earlier in range(end - 2, max(end - 1 - max_rows, -1), -1):
+            padded_tokens = (end - earlier) * longest
+            if padded_tokens > grouping.limit_tokens:
+                break
+            candidate = cheapest[earlier] + grouping.call_tokens + padded_tokens
+            if candidate < cost:
+                start, cost = earlier, candidate
+        cheapest.append(cost)
+        last_start.append(start)
     groups: list[Group] = []
-    rows: list[int] = []
-    longest_allowed = 0.0
-    for row in by_length:
-        length = lengths[row]
-        is_full = len(rows) == max_rows or (len(rows) + 1) * length > grouping.limit_tokens
-        if rows and (is_full or length > longest_allowed):
-            groups.append(Group(tuple(rows), lengths[rows[-1]]))
-            rows = []
-        if not rows:
-            longest_allowed = grouping.waste_ratio * length + grouping.waste_tokens
-        rows.append(row)
-    if rows:
-        groups.append(Group(tuple(rows), lengths[rows[-1]]))
-    return groups
+    end = len(by_length)
+    while end:
+        start = last_start[end - 1]
+        groups.append(Group(tuple(by_length[start:end]), lengths[by_length[end - 1]]))
+        end = start
+    return groups[::-1]
 
 
 def _plan_by_edges(

@@ -1,5 +1,7 @@
 """Grouping, padding and putting back: every text gets its own vector, whatever the merging, order or failure."""
 
+from itertools import pairwise, product
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ from export.runtime.text_encoder.batching import (
 )
 
 LENGTHS = st.lists(st.integers(1, 512), max_size=80)
-PADDED_TOKENS = st.builds(PaddedTokens, st.integers(1, 4096), st.floats(1.0, 3.0), st.integers(0, 16))
+PADDED_TOKENS = st.builds(PaddedTokens, st.integers(1, 4096), st.floats(0, 100))
 EDGES = st.builds(lambda edges: Edges(tuple(sorted(edges))), st.sets(st.integers(1, 600), min_size=1))
 GROUPINGS = PADDED_TOKENS | EDGES
 MAX_ROWS = st.integers(1, 64)
@@ -33,13 +35,31 @@ def test_every_row_is_in_exactly_one_group(lengths: list[int], grouping: Groupin
 
 
 @given(LENGTHS, PADDED_TOKENS, MAX_ROWS)
-def test_padding_stays_within_the_ratio(lengths: list[int], grouping: PaddedTokens, max_rows: int) -> None:
-    """No row is padded beyond the ratio and its slack, and no group of several rows beyond the size limit."""
+def test_no_group_is_larger_than_the_limit(lengths: list[int], grouping: PaddedTokens, max_rows: int) -> None:
+    """No group of several rows has more padded tokens than allowed, and none is padded beyond its longest row."""
     for group in plan_groups(lengths, grouping, max_rows):
-        shortest = min(lengths[row] for row in group.rows)
-        assert group.padded_length <= max(shortest, grouping.waste_ratio * shortest + grouping.waste_tokens)
         assert group.padded_length == max(lengths[row] for row in group.rows)
         assert len(group.rows) == 1 or len(group.rows) * group.padded_length <= grouping.limit_tokens
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=8), PADDED_TOKENS, st.integers(1, 8))
+def test_no_other_cut_is_cheaper(lengths: list[int], grouping: PaddedTokens, max_rows: int) -> None:
+    """Of all ways to cut the sorted rows, the one that is found costs least in padded tokens and calls."""
+    ordered = sorted(lengths)
+    costs = []
+    for cuts in product([False, True], repeat=len(ordered) - 1):
+        starts = [0, *(place for place, is_cut in enumerate(cuts, start=1) if is_cut), len(ordered)]
+        runs = [ordered[start:end] for start, end in pairwise(starts)]
+        if all(
+            len(run) == 1 or (len(run) <= max_rows and len(run) * run[-1] <= grouping.limit_tokens)
+            for run in runs
+        ):
+            costs.append(sum(grouping.call_tokens + len(run) * run[-1] for run in runs))
+    found = sum(
+        grouping.call_tokens + len(group.rows) * group.padded_length
+        for group in plan_groups(lengths, grouping, max_rows)
+    )
+    assert found == pytest.approx(min(costs))
 
 
 @given(LENGTHS, EDGES, MAX_ROWS)
@@ -87,14 +107,14 @@ def test_a_wrong_shape_is_nobodys_answer(shape: tuple[int, ...]) -> None:
 
 def test_similar_lengths_share_a_group() -> None:
     """A batch of two lengths, far apart, runs as two groups, and neither pads."""
-    groups = plan_groups([10, 100, 11, 101, 10], PaddedTokens(512, 1.25, 2), 64)
+    groups = plan_groups([10, 100, 11, 101, 10], PaddedTokens(512, 24), 64)
     assert groups == [Group((0, 4, 2), 11), Group((1, 3), 101)]
 
 
 def test_grouping_is_read_from_settings() -> None:
     """Both kinds of grouping are read from door.json, edges sorted."""
-    rule = {"kind": "padded_tokens", "limit_tokens": 512, "waste_ratio": 1.25, "waste_tokens": 2}
-    assert read_grouping(rule) == PaddedTokens(512, 1.25, 2)
+    rule = {"kind": "padded_tokens", "limit_tokens": 512, "call_tokens": 24}
+    assert read_grouping(rule) == PaddedTokens(512, 24)
     assert read_grouping({"kind": "edges", "edges": [64, 16]}) == Edges((16, 64))
 
 
