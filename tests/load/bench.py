@@ -125,7 +125,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         exported = Path(folder) / "repository"
         export_model(exported)
         for name in names:
-            variants = VARIANTS if name == "tune-profile" else (PADDING,)
+            variants = VARIANTS if name.startswith("tune-profile") else (PADDING,)
             # A stage for each suite: no suite measures what an earlier one left behind.
             with Stage(exported, say, variants) as stage:
                 say(f"{name}:")

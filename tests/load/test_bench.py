@@ -13,6 +13,7 @@ import pytest
 from export.config_pbtxt import from_text
 from tests.load import bench, generator, machine, report, rounds, stage, suites, texts, tuning
 from tests.load.rounds import Spread
+from tests.stack import MODEL_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,7 +197,7 @@ def test_a_process_is_in_its_own_tree_and_has_used_memory_and_time() -> None:
 
 def test_a_variant_differs_only_where_it_says(tmp_path: Path) -> None:
     """The padding door shares the core and never cuts; a variant with a core of its own calls that one."""
-    for name in (stage.MODEL_NAME, stage.CORE_NAME):
+    for name in (MODEL_NAME, stage.CORE_NAME):
         (tmp_path / name / "1").mkdir(parents=True)
         config = f'name: "{name}" max_batch_size: 64 instance_group {{ count: 2 kind: KIND_CPU }}'
         (tmp_path / name / "config.pbtxt").write_text(config, encoding="utf-8")
@@ -205,7 +206,7 @@ def test_a_variant_differs_only_where_it_says(tmp_path: Path) -> None:
         "max_batch_size": 64,
         "grouping": {"limit_tokens": 512, "kind": "padded_tokens"},
     }
-    (tmp_path / stage.MODEL_NAME / "1" / "door.json").write_text(json.dumps(door), encoding="utf-8")
+    (tmp_path / MODEL_NAME / "1" / "door.json").write_text(json.dumps(door), encoding="utf-8")
 
     stage.add_variant(tmp_path, stage.PADDING)
     stage.add_variant(tmp_path, stage.Variant("own", max_batch_size=8, core={"instances": 3, "threads": 2}))

@@ -19,10 +19,11 @@ VARIANTS = (
     Variant("rows-32", max_batch_size=32),
     Variant("rows-128", max_batch_size=128),
     Variant("doors-1", door_instances=1),
-    Variant("doors-3", door_instances=3),
     Variant("cores-1x2", core={"instances": 1, "threads": 2}),
     Variant("cores-2x2", core={"instances": 2, "threads": 2}),
     Variant("cores-3x1", core={"instances": 3, "threads": 1}),
+    Variant("waste-1.5", grouping={"waste_ratio": 1.5}),
+    Variant("waste-2", grouping={"waste_ratio": 2.0}),
     Variant("tokens-256", grouping={"limit_tokens": 256}),
     Variant("tokens-1024", grouping={"limit_tokens": 1024}),
 )
@@ -54,29 +55,34 @@ def run_calls(stage: Stage, options: Options, say: Say) -> SuiteResult:
 
 
 def run_profile(stage: Stage, options: Options, say: Say) -> SuiteResult:
-    """Compare numbers of the exporter's CPU profile, one changed at a time."""
+    """Compare numbers of the exporter's CPU profile, one changed at a time, on log-normal lengths."""
+    return _run_profile(stage, options, say, name="tune-profile", traffic="log-normal")
+
+
+def run_profile_short(stage: Stage, options: Options, say: Say) -> SuiteResult:
+    """Compare the same on short texts."""
+    return _run_profile(stage, options, say, name="tune-profile-short", traffic="short")
+
+
+def _run_profile(stage: Stage, options: Options, say: Say, *, name: str, traffic: str) -> SuiteResult:
     facade = stage.start_facade()
-    contenders: list[Contender] = []
-    for traffic in ("short", "log-normal"):
-        contenders.append(stage.through(facade, f"as exported, {traffic}", traffic=traffic))
-        contenders += [
-            stage.through(facade, f"{variant.name}, {traffic}", variant=variant, traffic=traffic)
-            for variant in VARIANTS
-        ]
+    contenders = [stage.through(facade, "as exported", traffic=traffic)]
+    contenders += [
+        stage.through(facade, variant.name, variant=variant, traffic=traffic) for variant in VARIANTS
+    ]
     rounds = compare(stage, contenders, CONCURRENCY, options, say)
     return SuiteResult(
-        name="tune-profile",
-        title="The exporter's CPU profile",
+        name=name,
+        title=f"The exporter's CPU profile, {traffic} lengths",
         about=(
             f"Closed loop, {CONCURRENCY} callers; the exported model ({CORE_NAME}: 2 copies, 1 thread; 2 doors; 64 "
-            "rows; groups of 512 tokens) and variants that differ in one thing. cores-2x2: 2 copies of 2 threads."
+            "rows; groups of 512 tokens, waste 1.25) and variants that differ in one thing. cores-2x2: 2 copies of 2 "
+            "threads."
         ),
         goals=[],
         rounds=rounds,
         notes=[
-            f"{variant.name} ÷ as exported, {traffic}: "
-            + _ratio(rounds, f"{variant.name}, {traffic}", f"as exported, {traffic}")
-            for traffic in ("short", "log-normal")
+            f"{variant.name} ÷ as exported: {_ratio(rounds, variant.name, 'as exported')}"
             for variant in VARIANTS
         ],
     )
@@ -87,5 +93,9 @@ def _ratio(rounds: list[dict[str, dict[str, object]]], above: str, below: str) -
     return f"{ratio.median:.2f} ({ratio.least:.2f}-{ratio.most:.2f})"
 
 
-TUNINGS = {"tune-calls": run_calls, "tune-profile": run_profile}
+TUNINGS = {
+    "tune-calls": run_calls,
+    "tune-profile": run_profile,
+    "tune-profile-short": run_profile_short,
+}
 """Searches by their name on the command line."""
