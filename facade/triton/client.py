@@ -106,12 +106,19 @@ class TritonClient:
             )
         except grpc.aio.AioRpcError as error:
             raise to_facade_error(error) from error
-        # A model that was unloaded between the two calls is simply not there.
-        return [
-            codec.to_model_description(name, versions[name], config)
-            for name, config in zip(versions, configs, strict=True)
-            if isinstance(config, pb.ModelConfigResponse)
-        ]
+        described = []
+        for name, config in zip(versions, configs, strict=True):
+            if isinstance(config, grpc.aio.AioRpcError):
+                error = to_facade_error(config)
+                # A model that was unloaded between the two calls is simply not there; any other failure says nothing
+                # about the model, and a Triton that vanished right now must not look like one without models.
+                if not isinstance(error, ModelNotFound | VersionNotReady):
+                    raise error from config
+            elif isinstance(config, BaseException):
+                raise config
+            else:
+                described.append(codec.to_model_description(name, versions[name], config))
+        return described
 
     async def aclose(self) -> None:
         """Close the channel; calls under way are cancelled."""

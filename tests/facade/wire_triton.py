@@ -63,6 +63,7 @@ class WireTriton(GRPCInferenceServiceServicer):
         self.reached = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.failure: tuple[grpc.StatusCode, str] | None = None
+        self.config_failure: tuple[grpc.StatusCode, str] | None = None
         self.poison = "poison"
         self.port = 0
         self._server: grpc.aio.Server | None = None
@@ -95,6 +96,8 @@ class WireTriton(GRPCInferenceServiceServicer):
 
     async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
         """Give one model's config."""
+        if self.config_failure is not None:
+            await context.abort(*self.config_failure)
         model = self.models[request.name]
         response = pb.ModelConfigResponse()
         response.config.name = request.name

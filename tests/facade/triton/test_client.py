@@ -57,6 +57,23 @@ async def test_ready_models_are_described(backend: TritonClient) -> None:
     assert described["minilm_core"].model_card is None
 
 
+async def test_a_triton_that_vanishes_while_it_is_asked_does_not_look_empty(
+    triton: WireTriton, backend: TritonClient
+) -> None:
+    """Only a model's own absence leaves it out: everything else would turn 503 into 404."""
+    for status, details in (
+        (grpc.StatusCode.UNAVAILABLE, "Socket closed"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"),
+        (grpc.StatusCode.INTERNAL, "broken"),
+    ):
+        triton.config_failure = (status, details)
+        with pytest.raises(errors.ServiceError):
+            await backend.describe_models(timeout_s=5)
+
+    triton.config_failure = (grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'minilm' is not found")
+    assert await backend.describe_models(timeout_s=5) == []
+
+
 @pytest.mark.parametrize(
     ("status", "details", "expected"),
     [
