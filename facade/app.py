@@ -113,6 +113,8 @@ def build_app(
         docs_url="/docs" if has_docs else None,
         openapi_url="/openapi.json" if has_docs else None,
         redoc_url=None,
+        # By default `/predict/` is sent on, by a Location made of what the caller called us, and with it the key.
+        redirect_slashes=False,
         # On by default since 0.165, and a cost on every request.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )

@@ -7,6 +7,7 @@ The tree, and where on a request's way each error is raised::
     ├── CallerError                the caller can mend it
     │   ├── InvalidInput           schemas, inference: a field is wrong; carries its name
     │   ├── BodyTooLarge           middleware: more bytes than the limit
+    │   ├── HeadTooLarge           http_protocol: a request line and headers of more bytes than the limit
     │   ├── Unauthenticated        middleware: no key, or one we don't know
     │   ├── PermissionDenied       middleware, access: known, but not for this
     │   ├── RouteNotFound          routes: no such path
@@ -65,6 +66,10 @@ class InvalidInput(CallerError):
 
 class BodyTooLarge(CallerError):
     """The request's body has more bytes than the limit."""
+
+
+class HeadTooLarge(CallerError):
+    """The request line and the headers are larger than the limit."""
 
 
 class Unauthenticated(CallerError):

@@ -50,6 +50,8 @@ PROBLEMS: Mapping[type[errors.FacadeError], Problem] = {
         405, "invalid_request_error", "method_not_allowed", "Method not allowed"
     ),
     errors.BodyTooLarge: Problem(413, "invalid_request_error", "body_too_large", "Body too large"),
+    # RFC 6585, 5: "It can be used both when the set of request header fields in total is too large, and …"
+    errors.HeadTooLarge: Problem(431, "invalid_request_error", "head_too_large", "Head too large"),
     errors.RateLimited: Problem(429, "rate_limit_error", "rate_limit_exceeded", "Rate limit exceeded"),
     # RFC 9111, 5.2.1.7: "a 504 (Gateway Timeout) status code" for only-if-cached without a stored answer.
     errors.NotCached: Problem(504, "invalid_request_error", "not_cached", "Not cached"),
@@ -68,6 +70,9 @@ UNEXPECTED = Problem(500, "server_error", "internal_error", "Internal error")
 
 RETRY_JITTER = 0.25
 """Waits differ by up to this share, so that refused callers don't all come back at once."""
+
+SHOWN_CHARACTERS = 1_000
+"""Most of a text that an answer repeats: a caller's mistake can be megabytes long, a model's name for one."""
 
 
 def find_problem(error: Exception) -> Problem:
@@ -147,7 +152,8 @@ def _headers(error: Exception, problem: Problem) -> dict[str, str]:
 
 def _well_formed(value: object) -> object:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        shown = value if len(value) <= SHOWN_CHARACTERS else f"{value[:SHOWN_CHARACTERS]}…"
+        return shown.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
         return {key: _well_formed(item) for key, item in value.items()}
     return value

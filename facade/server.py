@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator
     from types import FrameType
 
@@ -31,12 +32,16 @@ class Drain:
     is_draining: bool = False
 
 
-def build_config(app: ASGIApp, *, keep_alive_s: int = 75, shutdown_grace_s: int = 30) -> uvicorn.Config:
+def build_config(
+    app: ASGIApp, http: type[asyncio.Protocol], *, keep_alive_s: int = 75, shutdown_grace_s: int = 30
+) -> uvicorn.Config:
     """
     Choose uvicorn's options.
 
     Args:
         app: What is served.
+
+        http: What speaks HTTP, one object a connection.
 
         keep_alive_s: Idle seconds before a connection is closed.
 
@@ -48,7 +53,7 @@ def build_config(app: ASGIApp, *, keep_alive_s: int = 75, shutdown_grace_s: int 
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=http,
         ws="none",
         lifespan="on",
         log_config=None,

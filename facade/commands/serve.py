@@ -137,6 +137,7 @@ def _run_workers(settings: Settings) -> int:
 def _serve(settings: Settings, listener: socket.socket, metrics: Metrics) -> None:
     from facade.access.keys import KeysInvalid  # noqa: PLC0415
     from facade.app import build_app  # noqa: PLC0415
+    from facade.http_protocol import BoundedHttpProtocol  # noqa: PLC0415
     from facade.server import Drain, Server, build_config  # noqa: PLC0415
     from facade.tracing import TracingUnavailable  # noqa: PLC0415
 
@@ -147,7 +148,12 @@ def _serve(settings: Settings, listener: socket.socket, metrics: Metrics) -> Non
         raise click.UsageError(f"The keys can't be used: {error}.") from None
     except TracingUnavailable as error:
         raise click.UsageError(str(error)) from None
-    config = build_config(app, keep_alive_s=settings.keep_alive_s, shutdown_grace_s=settings.shutdown_grace_s)
+    config = build_config(
+        app,
+        BoundedHttpProtocol,
+        keep_alive_s=settings.keep_alive_s,
+        shutdown_grace_s=settings.shutdown_grace_s,
+    )
     Server(config, drain, settings.drain_s).run(sockets=[listener])
 
 

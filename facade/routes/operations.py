@@ -30,11 +30,13 @@ def build_router(catalogue: Catalogue, metrics: Metrics, drain: Drain) -> APIRou
     """
     router = APIRouter(tags=["operations"])
 
+    @router.head("/health/live", include_in_schema=False)
     @router.get("/health/live")
     async def live() -> Response:
         """Answer while the process runs; a failing answer means: restart it."""
         return Response(b'{"status":"live"}', media_type="application/json")
 
+    @router.head("/health/ready", include_in_schema=False)
     @router.get("/health/ready")
     async def ready() -> Response:
         """Say whether requests can be answered now; a failing answer means: send them elsewhere."""

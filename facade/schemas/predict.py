@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -16,7 +16,7 @@ class PredictRequest(msgspec.Struct):
     inputs: str | list[str] | None = None
     """One text or several."""
 
-    model: str | None = None
+    model: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     """Name of a model; may be left out where only one is served or the operator chose one."""
 
     parameters: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from facade.http_protocol import BoundedHttpProtocol
 from facade.server import build_config
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
         Its base URL.
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    server = _Server(build_config(app, shutdown_grace_s=1))
+    server = _Server(build_config(app, BoundedHttpProtocol, shutdown_grace_s=1))
     running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not running.done():
         await asyncio.sleep(0)

@@ -85,6 +85,16 @@ def test_text_that_cannot_be_encoded_is_still_answered() -> None:
     assert (status, body["error"]["message"]) == (404, "no ?")
 
 
+def test_a_callers_own_words_are_repeated_in_part() -> None:
+    """A name of megabytes doesn't come back whole, in no surface."""
+    name = "m" * 1_000_000
+    for path in ("/v1/x", "/v2/x", f"/{name}"):
+        response = to_response({"type": "http", "path": path}, errors.ModelNotFound(f"No {name}."))
+
+        assert len(bytes(response.body)) < 3_000
+        assert b"mmm" in bytes(response.body)
+
+
 def test_waits_are_jittered_upwards() -> None:
     """No refused caller comes back early, and not all come back at once."""
     waits = {

@@ -25,6 +25,23 @@ async def test_probes_need_no_key(client: httpx.AsyncClient) -> None:
     assert (await client.get("/health/ready")).json()["models"] == ["minilm"]
 
 
+async def test_probes_may_ask_for_the_head_alone(client: httpx.AsyncClient) -> None:
+    """Some load balancers do: the status without the body."""
+    for path in ("/health/live", "/health/ready"):
+        answer = await client.head(path)
+
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
+async def test_a_trailing_slash_leads_nowhere(client: httpx.AsyncClient) -> None:
+    """A key is never sent on to an address that the caller's Host header made up; each surface says 404 its way."""
+    for path, is_openai in (("/predict/", False), ("/v1/embeddings/", True), ("/v1/models/", True)):
+        answer = await client.post(path, json={"prompt": "x"}, headers={"Host": "elsewhere.example"})
+
+        assert (answer.status_code, "location" in answer.headers) == (404, False)
+        assert ("error" in answer.json()) is is_openai
+
+
 async def test_readiness_follows_triton(client: httpx.AsyncClient, triton: WireTriton) -> None:
     """Gone while Triton is gone, back when it is back; live all the while."""
     await triton.stop()

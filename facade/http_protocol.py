@@ -1,0 +1,123 @@
+"""
+The edge where bytes become a request: bounded, and refused in the shape of the surface that was called.
+
+uvicorn's own parser takes heads (request line and headers) of any size, waits for them without end, and answers a
+malformed one with a line of plain text. All of that comes before anybody has shown a key.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from facade import problems
+from facade.errors import HeadTooLarge, InvalidInput
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from facade.errors import FacadeError
+
+HEAD_LIMIT_BYTES = 64 * 1024
+"""Largest head; uvicorn's other parser has the same bound, nginx takes half of it."""
+
+HEAD_TIMEOUT_S = 20.0
+"""Seconds for a head to become whole, counted from the connection's opening or from the head's first part."""
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, one object a connection, with its heads bounded in size and time."""
+
+    _is_in_head = False
+    _pending_bytes = 0
+    """Of a head that isn't whole: the parser keeps a header to itself until its end."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a first head, but not for ever."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        if self.transport.is_closing():
+            return
+        was_in_head = self._is_in_head
+        super().data_received(data)
+        if not self._is_in_head or self.transport.is_closing():
+            return
+        # A head usually comes in one piece, and has cost no timer then.
+        if self._head_timer is None:
+            self._wait_for_head()
+        self._pending_bytes += len(data) if was_in_head else 0
+        if self._pending_bytes > HEAD_LIMIT_BYTES:
+            self._refuse(_too_large())
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        self._is_in_head, self._pending_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        """Hand the request on."""
+        self._is_in_head = False
+        self._stop_waiting()
+        # What is raised here reaches `send_400_response` by way of the parser.
+        if self._head_bytes() > HEAD_LIMIT_BYTES:
+            raise _too_large()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser gave up on."""
+        is_too_large = self._head_bytes() > HEAD_LIMIT_BYTES
+        self._refuse(_too_large() if is_too_large else InvalidInput(f"{msg} Send well-formed HTTP/1.1."))
+
+    def _head_bytes(self) -> int:
+        if self.headers is None:  # nothing at all could be parsed
+            return 0
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _refuse(self, error: FacadeError) -> None:
+        self._stop_waiting()
+        cycle = self.cycle
+        is_free = cycle is None or cycle.response_complete
+        # A body can be malformed too; then this is the answer to the request that is under way.
+        if is_free or (cycle.scope is self.scope and not cycle.response_started):
+            self.transport.write(
+                _to_bytes(self.url.decode("latin-1") if self.headers is not None else "", error)
+            )
+        # Otherwise the caller would take it for the answer to an earlier request.
+        self.transport.close()
+
+    def _wait_for_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        # Without a word: a caller that sends its request just now would take a 408 for the answer.
+        self.transport.close()
+
+
+def _too_large() -> HeadTooLarge:
+    return HeadTooLarge(f"The request line and the headers are larger than {HEAD_LIMIT_BYTES} bytes.")
+
+
+def _to_bytes(path: str, error: FacadeError) -> bytes:
+    """Write a whole HTTP/1.1 answer, after which the connection is closed."""
+    response = problems.to_response({"type": "http", "path": path}, error)
+    reason = HTTPStatus(response.status_code).phrase
+    head = [b"HTTP/1.1 %d %s" % (response.status_code, reason.encode("ascii"))]
+    head += [b"%s: %s" % header for header in response.raw_headers]
+    return b"\r\n".join([*head, b"connection: close", b"", bytes(response.body)])
