@@ -86,6 +86,7 @@ class ClusterTrips:
         self._waiting: list[Parcel] = []
         self._reading: asyncio.Task[None] | None = None
         self._next_reading_at = 0.0
+        self._asked: set[asyncio.Task[list[SlotRange]]] = set()
 
     def call(
         self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]
@@ -150,6 +151,8 @@ class ClusterTrips:
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait([self._reading])
+        if self._asked:
+            await asyncio.wait(self._asked)
         await asyncio.gather(*(lane.trips.aclose() for lane in self._lanes.values()))
 
     def _send(self, parcel: Parcel) -> None:
@@ -203,15 +206,14 @@ class ClusterTrips:
                 asyncio.create_task(self._ask_for_map(address))
                 for address in dict.fromkeys((*self._lanes, *self._address.seeds))
             ]
-            try:
-                for answer in asyncio.as_completed(asked):
-                    if ranges := await answer:
-                        await self._adopt(ranges)
-                        break
-            finally:
-                for task in asked:
-                    task.cancel()
-                await asyncio.wait(asked)
+            # Those that answer later end by themselves: one that is cancelled while it closes stays open.
+            self._asked.update(asked)
+            for task in asked:
+                task.add_done_callback(self._asked.discard)
+            for answer in asyncio.as_completed(asked):
+                if ranges := await answer:
+                    await self._adopt(ranges)
+                    break
         finally:
             waiting, self._waiting = self._waiting, []
             for parcel in waiting:

@@ -2,7 +2,8 @@
 Quotas counted together by the workers of one host, in a table that they share; no waiting, about ten microseconds.
 
 A worker that can't count there, because its bucket is full or whoever has the bucket's lock is frozen, counts for
-itself at its share of the limits: too little may be granted then, never too much.
+itself at its share of the limits. A full bucket then means too little; a frozen worker, for as long as it is frozen, at
+most one more share for each of the others.
 """
 
 import logging
@@ -21,8 +22,8 @@ _log = logging.getLogger(__name__)
 SPOTS_LIMIT = 65_536
 """Names whose slot is remembered; beyond it all are looked up again."""
 
-ALONE_S = 1.0
-"""Seconds for which a worker counts alone after it waited in vain for a lock: one wait a second, not one a request."""
+ALONE_S = 5.0
+"""Seconds for which a worker counts alone after it waited in vain for a lock, so that not each request waits."""
 
 
 class HostLease:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facade.access.host_quotas import HostQuotas
+from facade.access.host_quotas import ALONE_S, HostQuotas
 from facade.access.host_table import MAGIC, SLOTS_A_BUCKET, HostTable, HostTableInvalid, create_table
 from facade.access.keys import Key, Tier, to_digest
 from facade.access.memory_quotas import MemoryQuotas
@@ -131,12 +131,12 @@ def test_a_frozen_worker_holds_nobody_up_for_long(
     began = time.monotonic()
     assert len(take(quotas, tier, 200)) == 25
     asyncio.run(lease.release(tokens=400))
-    assert time.monotonic() - began < 1
-    assert [record.message.split(",")[0] for record in caplog.records] == ["quotas: counting alone for 1 s"]
+    assert time.monotonic() - began < 2
+    assert [record.message.split(",")[0] for record in caplog.records] == ["quotas: counting alone for 5 s"]
 
     frozen.kill()
     frozen.wait()
-    now_s += 1.0
+    now_s += ALONE_S
     (together, *_rest) = leases = take(quotas, tier, 200)
     assert len(leases) == 99
     assert together.headers()["x-ratelimit-remaining-tokens"] == "600"
