@@ -138,6 +138,7 @@ def build_app(
 def _limits(settings: Settings) -> Limits:
     return Limits(
         max_inputs=settings.max_inputs,
+        max_item_bytes=settings.max_text_bytes,
         calls_in_flight=settings.calls_in_flight,
         max_queued_items=settings.max_queued_items,
     )

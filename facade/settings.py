@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     max_inputs: Annotated[int, Field(ge=1)] = 2048
     """Most inputs in one request; OpenAI's bound for embeddings."""
 
+    max_text_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
+    """
+    Largest single text, in bytes of UTF-8. Counting the tokens of a text keeps a processor busy for a second a
+    megabyte, and its neighbours waiting. 256 KiB are some 60,000 tokens of English.
+    """
+
     calls_in_flight: Annotated[int, Field(ge=1)] = 2
     """
     Merged gRPC calls under way for one model version. More lowers the wait for a free call and makes batches

@@ -18,6 +18,7 @@ Rules that a later editor must keep:
 from __future__ import annotations
 
 import asyncio
+import math
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -101,6 +102,10 @@ class Batcher(Generic[Item, Result]):
 
         max_calls: Most calls under way.
 
+        max_batch_weight: A call takes no further item once its items weigh so much together.
+
+        weigh: An item's weight.
+
         admission: Bounds what is taken in; None takes everything.
 
         observe_batch: Called with the number of items of each call that leaves, and the longest time in seconds that
@@ -113,12 +118,16 @@ class Batcher(Generic[Item, Result]):
         *,
         max_batch_size: int,
         max_calls: int,
+        max_batch_weight: float = math.inf,
+        weigh: Callable[[Item], float] = lambda _item: 1,
         admission: Admission | None = None,
         observe_batch: Callable[[int, float], None] = lambda _size, _waited_s: None,
     ) -> None:
         self._execute = execute
         self._max_batch_size = max_batch_size
         self._max_calls = max_calls
+        self._max_batch_weight = max_batch_weight
+        self._weigh = weigh
         self._admission = admission
         self._observe_batch = observe_batch
         self._waiting: FairQueue[_Entry[Item, Result]] = FairQueue()
@@ -196,7 +205,8 @@ class Batcher(Generic[Item, Result]):
     def _take_batch(self) -> list[_Entry[Item, Result]]:
         now = asyncio.get_running_loop().time()
         batch: list[_Entry[Item, Result]] = []
-        while self._waiting and len(batch) < self._max_batch_size:
+        weight = 0.0
+        while self._waiting and len(batch) < self._max_batch_size and weight < self._max_batch_weight:
             entry = self._waiting.pop()
             if entry.ticket.done.done():
                 continue
@@ -204,6 +214,7 @@ class Batcher(Generic[Item, Result]):
                 entry.ticket.fail(DeadlineExceeded("The request's time was over before the model was free."))
                 continue
             batch.append(entry)
+            weight += self._weigh(entry.item)
         return batch
 
     def _start_call(self, batch: list[_Entry[Item, Result]]) -> None:

@@ -92,7 +92,7 @@ class Embed:
         observer: Observer = SilentObserver(),  # noqa: B008  # it has no state
     ) -> None:
         self._catalogue = catalogue
-        self._max_inputs = limits.max_inputs
+        self._limits = limits
         self._runner = Runner(
             lambda model, version: _Call(backend, model.name, str(version), observer),
             cache=cache,
@@ -143,7 +143,7 @@ class Embed:
 
             ServiceError: If Triton can't answer.
         """
-        items = encode_texts(texts, max_inputs=self._max_inputs, param=param)
+        items = encode_texts(texts, limits=self._limits, param=param)
         context.items = len(items)
         model = self._find(model_name, context)
         dimension = _check_dimensions(dimensions, model)
@@ -210,14 +210,14 @@ class _Call:
         return [Embedding(raw[i * width : (i + 1) * width], tokens[i]).to_bytes() for i in range(size)]
 
 
-def encode_texts(texts: Sequence[str], *, max_inputs: int, param: str) -> list[bytes]:
+def encode_texts(texts: Sequence[str], *, limits: Limits, param: str) -> list[bytes]:
     """
     Check a request's texts and write them as UTF-8.
 
     Args:
         texts: What the caller sent.
 
-        max_inputs: Most texts in one request.
+        limits: How many texts, and how large.
 
         param: The request's field that holds them, for error messages.
 
@@ -225,14 +225,13 @@ def encode_texts(texts: Sequence[str], *, max_inputs: int, param: str) -> list[b
         One byte string a text.
 
     Raises:
-        InvalidInput: If there are none or too many, or if one has a NUL character or a lone surrogate.
+        InvalidInput: If there are none or too many, or if one is too large or has a NUL character or a lone surrogate.
     """
     if not texts:
         raise InvalidInput(f"'{param}' must not be empty; send at least one text.", param=param)
-    if len(texts) > max_inputs:
-        raise InvalidInput(
-            f"'{param}' has {len(texts)} texts; at most {max_inputs} are allowed in one request.", param=param
-        )
+    if len(texts) > limits.max_inputs:
+        reason = f"'{param}' has {len(texts)} texts; at most {limits.max_inputs} are allowed in one request."
+        raise InvalidInput(reason, param=param)
     encoded = []
     for index, text in enumerate(texts):
         try:
@@ -244,6 +243,10 @@ def encode_texts(texts: Sequence[str], *, max_inputs: int, param: str) -> list[b
         if "\0" in text:
             where = _name_input(param, index, texts)
             raise InvalidInput(f"'{where}' has a NUL character at position {text.find(chr(0))}.", param=where)
+        if len(encoded[-1]) > limits.max_item_bytes:
+            where = _name_input(param, index, texts)
+            reason = f"'{where}' has {len(encoded[-1])} bytes; one text may have {limits.max_item_bytes}. Shorten it."
+            raise InvalidInput(reason, param=where, code="context_length_exceeded")
     return encoded
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from facade.context import RequestContext
     from facade.inference.catalogue import ServedModel
 
+MAX_CALL_BYTES = 256 * 1024
+"""Where a merged call counts as full, so that huge items travel nearly alone and hold up few others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -31,6 +34,9 @@ class Limits:
 
     max_inputs: int = 2048
     """Most items in one request."""
+
+    max_item_bytes: int = 256 * 1024
+    """Most bytes of one item."""
 
     calls_in_flight: int = 2
     """Merged calls under way for one model version."""
@@ -163,6 +169,8 @@ class Runner:
                 self._make_call(model, version),
                 max_batch_size=model.max_batch_size,
                 max_calls=self._limits.calls_in_flight,
+                max_batch_weight=max(MAX_CALL_BYTES, self._limits.max_item_bytes),
+                weigh=len,
                 admission=Admission(
                     min_items=in_calls,
                     max_items=max(self._limits.max_queued_items, in_calls),

@@ -109,11 +109,11 @@ class TritonClient:
         described = []
         for name, config in zip(versions, configs, strict=True):
             if isinstance(config, grpc.aio.AioRpcError):
-                error = to_facade_error(config)
+                failure = to_facade_error(config)
                 # A model that was unloaded between the two calls is simply not there; any other failure says nothing
                 # about the model, and a Triton that vanished right now must not look like one without models.
-                if not isinstance(error, ModelNotFound | VersionNotReady):
-                    raise error from config
+                if not isinstance(failure, ModelNotFound | VersionNotReady):
+                    raise failure from config
             elif isinstance(config, BaseException):
                 raise config
             else:

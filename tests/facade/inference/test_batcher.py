@@ -78,6 +78,20 @@ async def test_a_single_item_leaves_at_once() -> None:
     assert model.calls == [[21]]
 
 
+async def test_a_call_with_heavy_items_takes_few_neighbours() -> None:
+    """Once the weight is reached the rest waits for the next call; an item above it travels all the same."""
+    model = Doubler()
+    batcher = Batcher(model, max_batch_size=8, max_calls=1, max_batch_weight=10, weigh=lambda item: item)
+    first = await hold(batcher, model)
+    waiting = asyncio.create_task(batcher.submit([4, 5, 6, 50, 1, 1], deadline=in_seconds(10)))
+    await settle()
+    model.gate.set()
+
+    assert await waiting == [8, 10, 12, 100, 2, 2]
+    assert model.calls == [[0], [4, 5, 6], [50], [1, 1]]
+    await first
+
+
 async def test_what_gathers_while_busy_leaves_together() -> None:
     """Items that wait for the same call travel in one."""
     model = Doubler()

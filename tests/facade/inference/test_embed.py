@@ -117,12 +117,13 @@ async def test_a_model_that_breaks_the_contract_is_a_failure(embed: Embed, trito
         (["a"] * 51, "at most 50", "input"),
         (["ok", "nul \0 here"], "NUL character at position 4", "input[1]"),
         (["\ud800"], "lone surrogate at position 0", "input"),
+        (["a" * 20, "é" * 11], "has 22 bytes; one text may have 20", "input[1]"),
     ],
 )
 def test_texts_that_cannot_be_sent_are_named(texts: list[str], reason: str, param: str) -> None:
     """The field and the position are in the message."""
     with pytest.raises(InvalidInput, match=reason) as caught:
-        encode_texts(texts, max_inputs=50, param="input")
+        encode_texts(texts, limits=Limits(max_inputs=50, max_item_bytes=20), param="input")
 
     assert caught.value.param == param
 

@@ -42,6 +42,7 @@ async def test_a_list_gives_a_list(client: httpx.AsyncClient) -> None:
         ({}, "prompt"),
         ({"prompt": "a", "inputs": "b"}, "prompt"),
         ({"prompt": 1}, "prompt"),
+        ({"prompt": "a", "model": ""}, "model"),
         ({"inputs": []}, "inputs"),
         ({"inputs": ["a", "\0"]}, "inputs[1]"),
         ({"prompt": "a", "parameters": {"temperature": 1}}, "parameters"),
