@@ -7,6 +7,7 @@ know at run time, so that it never reads a config that is shared by all versions
 
 import json
 import shutil
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ def model_card(source: SourceModel, graph: Graph) -> dict[str, Any]:
         "task": source.task,
         "model_id": source.model_id,
         "revision": source.revision,
+        "created": int(time.time()),
         "dimension": graph.dimension,
         "max_input_tokens": source.max_input_tokens,
         "default_cache_ttl_s": DEFAULT_CACHE_TTL_S,

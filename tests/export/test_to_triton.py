@@ -1,6 +1,7 @@
 """The two models' folders."""
 
 import json
+import time
 from pathlib import Path
 
 from export.artifacts import Draft, Publication, SourceModel
@@ -40,9 +41,11 @@ def test_the_graph_moves_into_the_core(draft: Draft) -> None:
 
 
 def test_the_published_card_tells_the_facade_all(published: Publication) -> None:
-    """The door's config carries task, dimension, limit, lifetime and release."""
-    config = read_config(published.repository / "tiny")
-    assert read_card(config) == {
+    """The door's config carries task, dimension, limit, lifetime, release and the time of the export."""
+    card = read_card(read_config(published.repository / "tiny"))
+    assert card is not None
+    assert abs(card.pop("created") - time.time()) < 3600
+    assert card == {
         "task": "embedding",
         "model_id": "tiny",
         "revision": None,
