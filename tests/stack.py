@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 KEY = "key-of-the-end-to-end-tests"
 MODEL_NAME = "minilm"
 
@@ -60,8 +61,14 @@ def export_model(repository: Path) -> None:
     Raises:
         subprocess.CalledProcessError: If the command fails; its output went to this process's own.
     """
-    command = [str(Path(sys.executable).parent / "triton-export"), "export", str(find_model_folder())]
-    subprocess.run([*command, "--name", MODEL_NAME, "--repository", str(repository)], check=True, timeout=280)
+    # As a module, from this checkout: the console script belongs to whichever checkout was installed.
+    command = [sys.executable, "-m", "export", "export", str(find_model_folder())]
+    subprocess.run(
+        [*command, "--name", MODEL_NAME, "--repository", str(repository)],
+        check=True,
+        timeout=280,
+        cwd=CHECKOUT,
+    )
 
 
 def facade_environment(grpc_url: str, **environment: str) -> dict[str, str]:
@@ -106,7 +113,12 @@ class start_facade:  # noqa: N801  # reads as the verb it is, in a with statemen
         # A file and not a pipe: nobody has to empty it, however much is logged.
         self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=self._log, text=True, env=self._environment
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=self._log,
+            text=True,
+            env=self._environment,
+            cwd=CHECKOUT,
         )
         try:
             url = self._await_url()

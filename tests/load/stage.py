@@ -222,6 +222,9 @@ def add_variant(repository: Path, variant: Variant) -> None:
         repository: The model repository.
 
         variant: What differs.
+
+    Raises:
+        BenchFailed: If the door knows no such setting: it would be ignored, and the original measured twice.
     """
     door = repository / variant.name
     shutil.copytree(repository / MODEL_NAME, door)
@@ -236,6 +239,8 @@ def add_variant(repository: Path, variant: Variant) -> None:
     for settings_file in door.glob("*/door.json"):
         settings = json.loads(settings_file.read_text(encoding="utf-8"))
         settings["core_model"] = variant.core_name
+        if unknown := set(variant.grouping) - set(settings["grouping"]):
+            raise BenchFailed(f"{variant.name}: door.json's grouping has no {sorted(unknown)}")
         settings["grouping"].update(variant.grouping)
         settings["max_batch_size"] = variant.max_batch_size or settings["max_batch_size"]
         settings_file.write_text(json.dumps(settings), encoding="utf-8")

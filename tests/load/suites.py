@@ -233,7 +233,7 @@ def start_once(stage: Stage) -> tuple[float, machine.Memory]:
     command = [sys.executable, "-m", "facade", "serve", "--port", url.rsplit(":", 1)[1]]
     environment = facade_environment(stage.triton.grpc_url)
     started = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, cwd=machine.CHECKOUT, stderr=subprocess.DEVNULL)
     try:
         await_answer(f"{url}/health/live", process, timeout_s=30, poll_s=0.005)
         took_s = time.perf_counter() - started

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from export.config_pbtxt import from_text
+from export.profiles import cpu_profile
 from tests.load import bench, generator, machine, report, rounds, stage, suites, texts, tuning
+from tests.load.measure import BenchFailed
 from tests.load.rounds import Spread
 from tests.stack import MODEL_NAME
 
@@ -204,7 +206,7 @@ def test_a_variant_differs_only_where_it_says(tmp_path: Path) -> None:
     door = {
         "core_model": stage.CORE_NAME,
         "max_batch_size": 64,
-        "grouping": {"limit_tokens": 512, "kind": "padded_tokens"},
+        "grouping": {"limit_tokens": 512, "call_tokens": 24, "kind": "padded_tokens"},
     }
     (tmp_path / MODEL_NAME / "1" / "door.json").write_text(json.dumps(door), encoding="utf-8")
 
@@ -220,6 +222,25 @@ def test_a_variant_differs_only_where_it_says(tmp_path: Path) -> None:
     core = from_text((tmp_path / "own_core" / "config.pbtxt").read_text(encoding="utf-8"))
     assert (core.name, core.max_batch_size, core.instance_group[0].count) == ("own_core", 8, 3)
     assert core.parameters["intra_op_thread_count"].string_value == "2"
+
+
+def test_a_setting_that_the_door_does_not_know_is_refused(tmp_path: Path) -> None:
+    """It would be ignored by the door, and the original would be measured under another name."""
+    for name in (MODEL_NAME, stage.CORE_NAME):
+        (tmp_path / name / "1").mkdir(parents=True)
+        config = f'name: "{name}" instance_group {{ count: 2 kind: KIND_CPU }}'
+        (tmp_path / name / "config.pbtxt").write_text(config, encoding="utf-8")
+    door = {"core_model": stage.CORE_NAME, "max_batch_size": 64, "grouping": {"limit_tokens": 512}}
+    (tmp_path / MODEL_NAME / "1" / "door.json").write_text(json.dumps(door), encoding="utf-8")
+
+    with pytest.raises(BenchFailed, match="no_such_setting"):
+        stage.add_variant(tmp_path, stage.Variant("x", grouping={"no_such_setting": 1}))
+
+
+@pytest.mark.parametrize("variant", [stage.PADDING, *tuning.VARIANTS], ids=lambda variant: variant.name)
+def test_variants_change_settings_that_the_exporter_writes(variant: stage.Variant) -> None:
+    """When the exporter's rule gets other fields, the variants have to follow."""
+    assert set(variant.grouping) <= set(asdict(cpu_profile(2).grouping))
 
 
 def test_variants_have_names_of_their_own() -> None:

@@ -22,8 +22,8 @@ VARIANTS = (
     Variant("cores-1x2", core={"instances": 1, "threads": 2}),
     Variant("cores-2x2", core={"instances": 2, "threads": 2}),
     Variant("cores-3x1", core={"instances": 3, "threads": 1}),
-    Variant("waste-1.5", grouping={"waste_ratio": 1.5}),
-    Variant("waste-2", grouping={"waste_ratio": 2.0}),
+    Variant("call-12", grouping={"call_tokens": 12}),
+    Variant("call-48", grouping={"call_tokens": 48}),
     Variant("tokens-256", grouping={"limit_tokens": 256}),
     Variant("tokens-1024", grouping={"limit_tokens": 1024}),
 )
@@ -76,8 +76,8 @@ def _run_profile(stage: Stage, options: Options, say: Say, *, name: str, traffic
         title=f"The exporter's CPU profile, {traffic} lengths",
         about=(
             f"Closed loop, {CONCURRENCY} callers; the exported model ({CORE_NAME}: 2 copies, 1 thread; 2 doors; 64 "
-            "rows; groups of 512 tokens, waste 1.25) and variants that differ in one thing. cores-2x2: 2 copies of 2 "
-            "threads."
+            "rows; groups of 512 tokens, a call worth 24) and variants that differ in one thing. cores-2x2: 2 copies of "
+            "2 threads."
         ),
         goals=[],
         rounds=rounds,
