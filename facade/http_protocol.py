@@ -26,6 +26,9 @@ HEAD_LIMIT_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 20.0
 """Seconds for a head to become whole, counted from the connection's opening or from the head's first part."""
 
+LINGER_S = 2.0
+"""Seconds in which a refused caller may go on sending: a connection closed before would take the answer with it."""
+
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, one object a connection, with its heads bounded in size and time."""
@@ -35,6 +38,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """Of a head that isn't whole: the parser keeps a header to itself until its end."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first head, but not for ever."""
@@ -48,11 +52,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
         was_in_head = self._is_in_head
         super().data_received(data)
-        if not self._is_in_head or self.transport.is_closing():
+        if not self._is_in_head or self._is_refused or self.transport.is_closing():
             return
         # A head usually comes in one piece, and has cost no timer then.
         if self._head_timer is None:
@@ -91,11 +95,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         is_free = cycle is None or cycle.response_complete
         # A body can be malformed too; then this is the answer to the request that is under way.
         if is_free or (cycle.scope is self.scope and not cycle.response_started):
-            self.transport.write(
-                _to_bytes(self.url.decode("latin-1") if self.headers is not None else "", error)
-            )
-        # Otherwise the caller would take it for the answer to an earlier request.
-        self.transport.close()
+            path = self.url.decode("latin-1") if self.headers is not None else ""
+            self._is_refused = True
+            self.transport.write(_to_bytes(path, error))
+            self.transport.write_eof()
+            self._head_timer = self.loop.call_later(LINGER_S, self.transport.close)
+        else:
+            # The caller would take it for the answer to an earlier request.
+            self.transport.close()
 
     def _wait_for_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)

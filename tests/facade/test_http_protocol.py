@@ -60,6 +60,15 @@ async def send(address: tuple[str, int], *parts: bytes) -> bytes:
             writer.close()
 
 
+async def keep_sending(writer: asyncio.StreamWriter) -> None:
+    """Send until the connection is gone; give up after five seconds."""
+    async with asyncio.timeout(5):
+        while True:
+            writer.write(b"more")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+
 def read(answer: bytes) -> tuple[int, dict[str, Any]]:
     """Take an answer with a JSON body apart."""
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -108,8 +117,21 @@ async def test_heads_have_a_largest_size(address: tuple[str, int]) -> None:
 
     assert (read(whole)[0], read(path)[0]) == (431, 431)
     assert read(whole)[1]["error"]["code"] == "head_too_large"
-    # A caller that still sends when the connection is closed may lose the answer; not the closing.
-    assert unfinished == b"" or read(unfinished)[0] == 431
+    assert read(unfinished)[0] == 431
+
+
+async def test_a_refused_caller_is_not_listened_to_for_long(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer and the end come at once, the connection is gone soon after."""
+    monkeypatch.setattr(http_protocol, "LINGER_S", 0.1)
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"GARBAGE\r\n\r\n")
+
+    assert read(await reader.read())[0] == 400
+    with pytest.raises(ConnectionError):
+        await keep_sending(writer)
+    writer.close()
 
 
 async def test_a_head_below_the_limit_is_served(address: tuple[str, int]) -> None:
