@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from facade.errors import Overloaded
+from facade.inference.fair_queue import TURN_ITEMS
 
 if TYPE_CHECKING:
     from facade.inference.fair_queue import Share
@@ -72,6 +73,9 @@ class Admission:
     call_duration_s: float | None = None
     """A typical call's duration, smoothed; None before the first."""
 
+    admitted_small: int = 0
+    """Those of them that came in small requests."""
+
     by_tier: Counter[str] = field(default_factory=Counter)
     """Admitted items by tier."""
 
@@ -105,19 +109,22 @@ class Admission:
         if len(self.weights) < TIER_NAMES_LIMIT or share.tier in self.weights:
             self.weights[share.tier] = share.effective_weight
         open_to_it = self.limit * max(GUARANTEED, 1 - PRIORITY_RESERVE * (max(share.priority, 1) - 1))
-        if self.admitted >= open_to_it and self.by_tier[share.tier] >= self._guaranteed(share):
+        is_small = items <= TURN_ITEMS
+        if self._inside(is_small) >= open_to_it and self.by_tier[share.tier] >= self._guaranteed(share):
             self.was_in_the_way = True
             raise Overloaded(
                 "The model has as much work as it can do in good time.", retry_after_s=self._wait_s()
             )
         self.admitted += items
+        self.admitted_small += items if is_small else 0
         self.by_tier[share.tier] += items
-        if self.admitted >= 0.9 * self.limit:
+        if self._inside(is_small) >= 0.9 * self.limit:
             self.was_in_the_way = True
 
     def leave(self, items: int, share: Share) -> None:
         """Give back what `enter` took, whatever became of it."""
         self.admitted -= items
+        self.admitted_small -= items if items <= TURN_ITEMS else 0
         self.by_tier[share.tier] -= items
         if self.by_tier[share.tier] <= 0:
             del self.by_tier[share.tier]
@@ -143,6 +150,9 @@ class Admission:
         elif self.was_in_the_way:
             self.limit = min(float(self.max_items), self.limit + self.batch_items)
         self.was_in_the_way = False
+
+    def _inside(self, is_small: bool) -> int:  # noqa: FBT001
+        return self.admitted_small if is_small else self.admitted
 
     def _guaranteed(self, share: Share) -> float:
         present = self.by_tier.keys() | {share.tier}

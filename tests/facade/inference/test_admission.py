@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from facade.errors import Overloaded
 from facade.inference.admission import Admission
-from facade.inference.fair_queue import Share
+from facade.inference.fair_queue import TURN_ITEMS, Share
 
 ONE = Share("one")
 
@@ -43,7 +43,20 @@ def test_a_large_request_can_enter_an_idle_service() -> None:
     door.enter(2048, ONE)
 
     with pytest.raises(Overloaded):
+        door.enter(100, ONE)
+
+
+def test_a_large_request_shuts_no_small_one_out() -> None:
+    """They take turns in the queue, so small ones are refused for small ones only, and come back when those leave."""
+    door = admission(limit=10)
+    door.enter(2048, ONE)
+    door.enter(TURN_ITEMS, ONE)
+    door.enter(TURN_ITEMS, ONE)
+
+    with pytest.raises(Overloaded):
         door.enter(1, ONE)
+    door.leave(TURN_ITEMS, ONE)
+    door.enter(1, ONE)
 
 
 def test_long_waits_shrink_the_bound_once_a_call() -> None:
@@ -122,4 +135,5 @@ def test_the_books_balance(steps: list[tuple[str, int, str]]) -> None:
         elif step == "learn":
             door.learn(waited_s=number / 1000, call_s=0.1, now=float(clock))
         assert door.admitted == sum(items for items, _ in inside) == sum(door.by_tier.values())
+        assert door.admitted_small == sum(items for items, _ in inside if items <= TURN_ITEMS)
         assert 10 <= door.limit <= 1000
