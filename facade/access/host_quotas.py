@@ -101,7 +101,7 @@ class HostQuotas:
         self._alone = MemoryQuotas(
             replicas * self._table.workers, window_s=window_s, clock=clock, jitter=jitter
         )
-        self._alone_until = float("-inf")
+        self._alone_until: float | None = None
         self._has_told_full = False
         self._spots: dict[str, Spot] = {}
         self._owed: dict[Spot, int] = {}
@@ -125,10 +125,10 @@ class HostQuotas:
         """
         if tier.is_unlimited:
             return UNLIMITED
-        now = self._clock()
         spot = self._spots.get(key.name) or self._remember(key.name)
-        if now >= self._alone_until and (self._table.lock(spot.bucket) or self._note_frozen()):
+        if self._lock(spot.bucket):
             try:
+                now = self._clock()  # under the lock, so that time never goes back for the slot
                 if self._table.find(spot, int(now // self._terms.window_s)):
                     return HostLease(self, spot, self._take(spot, tier, cost_requests, now))
             finally:
@@ -146,10 +146,9 @@ class HostQuotas:
             tokens: How many.
         """
         if tokens > 0:
-            now = self._clock()
-            if now >= self._alone_until and (self._table.lock(spot.bucket) or self._note_frozen()):
+            if self._lock(spot.bucket):
                 try:
-                    self._charge(spot, tokens, now)
+                    self._charge(spot, tokens, self._clock())
                 finally:
                     self._table.unlock(spot.bucket)
             else:
@@ -179,8 +178,13 @@ class HostQuotas:
         account.tokens += tokens
         self._table.write(spot.offset, account)
 
-    def _note_frozen(self) -> bool:
-        """Nobody gets the lock for now."""
+    def _lock(self, bucket: int) -> bool:
+        if self._alone_until is not None:
+            if self._clock() < self._alone_until:
+                return False
+            self._alone_until = None
+        if self._table.lock(bucket):
+            return True
         _log.warning("quotas: counting alone for %g s, somebody froze in the host's table", ALONE_S)
         self._alone_until = self._clock() + ALONE_S
         return False

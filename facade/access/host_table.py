@@ -3,7 +3,9 @@ A table in a file that the processes of one host map into memory: what each key 
 
 ::
 
-    header   magic, workers, buckets, then for each worker how many lives it has had
+    header   magic, workers, buckets
+    lives    for each worker, how many it has had
+    wishes   for each bucket, whether somebody waits for its lock
     slots    SLOTS_A_BUCKET to a bucket: name, window number, four counters, then for each worker its places
 
 Rules that a later editor must keep:
@@ -41,12 +43,18 @@ WORKERS_LIMIT = 1024
 NAME_BYTES = 64
 """Longest name, by `key_text.NAME_PATTERN`."""
 
-LOCK_PAUSES_S = (5e-5,) * 40 + (1e-3,) * 200
+LOCK_TRIES = 2000
 """
-Seconds between tries to lock a bucket; after the last, some 0.2 s later, it is given up. Whoever has the lock needs
+Tries to lock a bucket, with pauses that add up to 0.1 s and more, until it is given up. Whoever has the lock needs
 microseconds, unless somebody froze it. Tries are counted and not time, since on a machine that is short of processors
 the one that waits may have no chance to look before any deadline is over, and the one that is waited for none to run.
 """
+
+LOCK_PAUSE_S = 5e-5
+"""Seconds between two tries."""
+
+COURTESY_S = 2e-4
+"""Seconds for which a worker leaves a bucket to those who wait for it: without, it would take it again at once."""
 
 COUNT_LIMIT = 2**53
 """Nobody uses more in a minute: a larger counter is garbage."""
@@ -129,8 +137,8 @@ class HostTable:
             self.workers, self.buckets = _read_header(self._descriptor)
             self._memory = mmap.mmap(self._descriptor, 0)
             self._words = memoryview(self._memory).cast("Q")  # reads and writes of one are not torn
-            if self.lock(0):
-                self.unlock(0)
+            fcntl.lockf(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, self.buckets)  # no bucket's
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, self.buckets)
         except HostTableInvalid as error:
             os.close(self._descriptor)
             raise HostTableInvalid(f"{path}: {error}") from None
@@ -138,7 +146,8 @@ class HostTable:
             os.close(self._descriptor)
             raise HostTableInvalid(f"{path}: can't be mapped or locked ({error})") from error
         self._lives = struct.Struct(f"@{self.workers}Q")
-        self._first_slot = _HEADER.size + self._lives.size
+        self._first_wish = (_HEADER.size + self._lives.size) // _WORD_BYTES
+        self._first_slot = (self._first_wish + self.buckets) * _WORD_BYTES
         self._slot_bytes = _slot_bytes(self.workers)
         self._place_word = (NAME_BYTES + _COUNTS.size) // _WORD_BYTES
 
@@ -167,7 +176,7 @@ class HostTable:
             bucket: Which.
 
         Returns:
-            Whether that succeeded within the tries of `LOCK_PAUSES_S`; if so, `unlock` has to follow.
+            Whether that succeeded within `LOCK_TRIES`; if so, `unlock` has to follow.
         """
         try:
             fcntl.lockf(self._descriptor, _TRY, 1, bucket)
@@ -176,9 +185,10 @@ class HostTable:
         return True
 
     def _wait_for(self, bucket: int) -> bool:
-        for pause_s in LOCK_PAUSES_S:
+        for _ in range(LOCK_TRIES):
+            self._words[self._first_wish + bucket] = 1
             # Sleeping leaves the core to whoever has the lock; the loop is held up either way, for microseconds.
-            time.sleep(pause_s)
+            time.sleep(LOCK_PAUSE_S)
             try:
                 fcntl.lockf(self._descriptor, _TRY, 1, bucket)
             except BlockingIOError:
@@ -188,12 +198,17 @@ class HostTable:
 
     def unlock(self, bucket: int) -> None:
         """
-        Let the others in.
+        Let the others in, those who wait first.
 
         Args:
             bucket: Which.
         """
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, bucket)
+        wish = self._first_wish + bucket
+        if self._words[wish]:
+            # A wish of somebody who died or gave up costs one pause.
+            self._words[wish] = 0
+            time.sleep(COURTESY_S)
 
     def find(self, spot: Spot, window_index: int) -> bool:
         """
@@ -321,4 +336,4 @@ def _slot_bytes(workers: int) -> int:
 
 
 def _size(workers: int, buckets: int) -> int:
-    return _HEADER.size + workers * _WORD_BYTES + buckets * SLOTS_A_BUCKET * _slot_bytes(workers)
+    return _HEADER.size + (workers + buckets) * _WORD_BYTES + buckets * SLOTS_A_BUCKET * _slot_bytes(workers)
