@@ -76,8 +76,8 @@ def _run_profile(stage: Stage, options: Options, say: Say, *, name: str, traffic
         title=f"The exporter's CPU profile, {traffic} lengths",
         about=(
             f"Closed loop, {CONCURRENCY} callers; the exported model ({CORE_NAME}: 2 copies, 1 thread; 2 doors; 64 "
-            "rows; groups of 512 tokens, a call worth 24) and variants that differ in one thing. cores-2x2: 2 copies of "
-            "2 threads."
+            "rows; groups of 512 tokens, a call worth 24) and variants that differ in one thing. cores-2x2: 2 copies "
+            "of 2 threads."
         ),
         goals=[],
         rounds=rounds,
