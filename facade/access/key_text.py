@@ -23,6 +23,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeVar, cast
 
 import yaml
@@ -41,6 +42,9 @@ DEPTH_LIMIT = 100
 
 BRACKETS = re.compile(r"[][{}]")
 DEEP_BLOCK = re.compile(r"^[ ?:-]{1000}", re.MULTILINE)
+
+SAYINGS_SHARED = 1024
+"""Different lists of models, networks or scopes that are kept for the next key that has the same."""
 
 DIGEST_PATTERN = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -233,13 +237,24 @@ def _to_digest(value: object) -> bytes:
     return bytes.fromhex(value)
 
 
+# Keys that say the same share one object: of 100,000 keys, few differ in more than name and hash.
+@lru_cache(maxsize=SAYINGS_SHARED)
+def _share_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return texts
+
+
 def _to_models(value: object) -> tuple[str, ...]:
-    return tuple(_to_texts(value))
+    return _share_texts(tuple(_to_texts(value)))
 
 
 def _to_networks(value: object) -> NetworkSet:
+    return _share_networks(tuple(_to_texts(value)))
+
+
+@lru_cache(maxsize=SAYINGS_SHARED)
+def _share_networks(texts: tuple[str, ...]) -> NetworkSet:
     networks: list[Network] = []
-    for position, text in enumerate(_to_texts(value)):
+    for position, text in enumerate(texts):
         try:
             networks.append(to_network(text))
         except ValueError as error:
@@ -248,7 +263,11 @@ def _to_networks(value: object) -> NetworkSet:
 
 
 def _to_scopes(value: object) -> frozenset[Scope]:
-    scopes = _to_texts(value)
+    return _share_scopes(tuple(_to_texts(value)))
+
+
+@lru_cache(maxsize=SAYINGS_SHARED)
+def _share_scopes(scopes: tuple[str, ...]) -> frozenset[Scope]:
     for scope in scopes:
         if scope not in SCOPES:
             raise ValueError(f"knows only {', '.join(sorted(SCOPES))}")

@@ -6,14 +6,13 @@ A broken edit keeps the last good ring. At the start there is none to keep, so t
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from facade.access.key_text import TEXT_LIMIT_BYTES, parse_keys
+from facade.access.key_reader import ReaderFailed, read_beside, read_keys
 from facade.access.keys import Key, KeyRing, KeysInvalid, Tier
 
 _log = logging.getLogger(__name__)
@@ -113,14 +112,14 @@ class KeyFile:
 
     async def reload(self) -> KeyFileStatus:
         """
-        Read the file now, in a thread, since a large one takes seconds.
+        Read the file now, beside whatever else goes on.
 
         Returns:
             The status afterwards; the ring in use changed only if `is_current`.
         """
         self._fingerprint = look_at(self.path)
         try:
-            ring = await asyncio.to_thread(read_keys, self.path)
+            ring = await read_beside(self.path)
         except KeysInvalid as error:
             self.status = KeyFileStatus(
                 is_current=False,
@@ -129,6 +128,8 @@ class KeyFile:
                 key_count=len(self.ring),
             )
             _log.error("keys file %s is not used as it is: %s", self.path, error)
+            if isinstance(error, ReaderFailed):
+                self._fingerprint = None  # the next look tries again
         else:
             self.ring = ring
             self.status = KeyFileStatus(
@@ -161,45 +162,3 @@ def look_at(path: Path) -> Fingerprint | None:
     except OSError:
         return None
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def read_keys(path: Path) -> KeyRing:
-    """
-    Read and parse a keys file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its ring.
-
-    Raises:
-        KeysInvalid: If it can't be read, is too large or is wrong.
-    """
-    return parse_keys(read_text(path))
-
-
-def read_text(path: Path) -> str:
-    """
-    Read a keys file's text, not more than its bound.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The text.
-
-    Raises:
-        KeysInvalid: If it can't be read, isn't UTF-8, or is too large.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(TEXT_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise KeysInvalid(f"can't read {path}: {os.strerror(error.errno or 0)}") from None
-    if len(content) > TEXT_LIMIT_BYTES:
-        raise KeysInvalid(f"{path} is larger than {TEXT_LIMIT_BYTES} bytes")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise KeysInvalid(f"{path} is not UTF-8 at byte {error.start}") from None

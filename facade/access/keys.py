@@ -166,6 +166,28 @@ class KeyRing:
         key = Key(SINGLE_KEY_NAME, to_digest(secret), tier.name, scopes=frozenset(scopes))
         return cls([key], {tier.name: tier})
 
+    @classmethod
+    def from_checked(
+        cls, by_name: dict[str, Key], by_digest: dict[bytes, Key], tiers: Mapping[str, Tier]
+    ) -> "KeyRing":
+        """
+        Make a ring of what fits together already, without another look at each key.
+
+        Args:
+            by_name: All keys.
+
+            by_digest: The same keys.
+
+            tiers: By name.
+
+        Returns:
+            The ring.
+        """
+        ring = cls((), tiers)
+        ring.keys = MappingProxyType(by_name)
+        ring._by_digest = by_digest  # its own class
+        return ring
+
     def find(self, secret: str) -> Key | None:
         """
         Match a presented secret.

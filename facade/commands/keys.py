@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from facade.access.key_edit import locked, with_key, with_tier, without_key, write_text
+from facade.access.key_reader import read_keys, read_text
 from facade.access.key_text import to_expiry
-from facade.access.keyfile import read_keys, read_text
 from facade.access.keys import CACHE_SCOPES, SCOPES, Key, KeyRing, KeysInvalid, Tier, to_digest
 
 SECRET_PREFIX = "tf_"  # noqa: S105 - what secrets begin with, so that scanners find leaked ones

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from facade.access.key_edit import locked, with_key, with_tier, without_key, write_text
+from facade.access.key_reader import read_text
 from facade.access.key_text import parse_keys
-from facade.access.keyfile import read_text
 from facade.access.keys import KeysInvalid, to_digest
 
 COMMENTED = f"""# limits agreed in spring

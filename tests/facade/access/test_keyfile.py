@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from facade.access.key_text import TEXT_LIMIT_BYTES
-from facade.access.keyfile import KeyFile, KeyFileStatus, look_at, read_text
+from facade.access import key_reader
+from facade.access.keyfile import KeyFile, KeyFileStatus, look_at
 from facade.access.keys import Key, KeysInvalid, to_digest
 
 
@@ -116,10 +116,23 @@ def test_a_tier_that_an_edit_removed_limits_nothing(tmp_path: Path) -> None:
     assert KeyFile(path).tier_of(Key("old", to_digest("old"), "gone")).is_unlimited
 
 
-def test_an_endless_file_is_read_to_its_bound(tmp_path: Path) -> None:
-    """A sparse file of more than the bound is refused without filling memory."""
+def test_a_reading_that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large edit whose reader came to no end holds once a later try does, without another edit."""
     path = tmp_path / "keys.yaml"
-    with path.open("wb") as file:
-        file.truncate(TEXT_LIMIT_BYTES * 4)
-    with pytest.raises(KeysInvalid, match="larger than"):
-        read_text(path)
+    path.write_text(text("one"))
+    loads: list[KeyFileStatus] = []
+
+    async def follow() -> None:
+        file = KeyFile(path, poll_every_s=0.01, on_load=loads.append)
+        with monkeypatch.context() as patch:
+            patch.setattr(key_reader, "LARGE_BYTES", 1)
+            patch.setattr(key_reader, "READER_LIMIT_S", 0.001)
+            path.write_text(text("two"))
+            assert not (await file.reload()).is_current
+        file.start()
+        await until_loads(loads, 2)
+        assert file.status.is_current
+        assert file.find("two") is not None
+        await file.aclose()
+
+    asyncio.run(follow())
