@@ -16,7 +16,7 @@ READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.
 LOCAL := $(PYTHON) -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint types layers check bench clean
+.PHONY: help serve install test lint types layers check bench soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ check: lint types layers test  ## everything that CI runs
 bench:  ## measure on this machine, for minutes
 	@$(LOCAL) install export test
 	$(VENV)/python -m tests.load.bench $(BENCH)
+
+soak:  ## half an hour of load; whose memory grows?
+	@$(LOCAL) install export test
+	$(VENV)/python -m tests.load.soak $(SOAK)
 
 clean:  ## remove both environments, logs and caches; exported models stay
 	rm -rf .venv .triton .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

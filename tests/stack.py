@@ -84,9 +84,11 @@ def facade_environment(grpc_url: str, **environment: str) -> dict[str, str]:
         The environment.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FACADE_")}
+    # One or the other: a façade with both refuses to start.
+    key = {} if "FACADE_KEYS_FILE" in environment else {"FACADE_API_KEY": KEY}
     return {
         **kept,
-        "FACADE_API_KEY": KEY,
+        **key,
         "FACADE_TRITON_URL": grpc_url,
         "FACADE_METRICS_PORT": "",
         "FACADE_DRAIN_S": "0",

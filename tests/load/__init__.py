@@ -11,6 +11,8 @@ Run it with ``make bench`` or ``python -m tests.load.bench``. In reading order:
     rounds      contenders in turn, round after round; medians, spreads, ratios
     stage       what is started: Triton with the door's variants, façades, peers (`peers/`)
     suites      what is compared, and the goals
+    same_request, open_loop, overload, caller_suites    the suites about callers: from memory, at 4x, what they cost
     report      results.json to HTML and to the tables of docs/benchmarks.md
     bench       the command line
+    soak, soak_report    a program of its own, ``make soak``: steady load, and everybody's memory
 """

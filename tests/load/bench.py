@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from deploy.local.triton import TritonFailed
 from tests.load import machine, report
+from tests.load.caller_suites import CALLER_SUITES
 from tests.load.measure import BenchFailed
 from tests.load.stage import PADDING, Stage
 from tests.load.suites import SUITES, Options
@@ -46,7 +47,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=[*SUITES, *TUNINGS],
+        choices=[*SUITES, *CALLER_SUITES, *TUNINGS],
         help="run this alone; may be given again (default: all but the searches for defaults, tune-…)",
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each suite (default: 3)")
@@ -109,7 +110,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
-    names = chosen.only or list(SUITES)
+    names = chosen.only or [*SUITES, *CALLER_SUITES]
     options = Options(
         rounds=chosen.rounds,
         repetitions=chosen.repetitions,
@@ -129,7 +130,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
             # A stage for each suite: no suite measures what an earlier one left behind.
             with Stage(exported, say, variants) as stage:
                 say(f"{name}:")
-                suite = {**SUITES, **TUNINGS}[name](stage, options, say)
+                suite = {**SUITES, **CALLER_SUITES, **TUNINGS}[name](stage, options, say)
             suites.append(asdict(suite))
     return {"environment": environment, "options": asdict(options), "suites": suites}
 
@@ -142,7 +143,7 @@ def write_docs(results: dict[str, Any]) -> None:
         results: What results.json holds.
     """
     text = DOCS.read_text(encoding="utf-8")
-    for section, wanted in (("bench", SUITES), ("tuning", TUNINGS)):
+    for section, wanted in (("bench", SUITES), ("callers", CALLER_SUITES), ("tuning", TUNINGS)):
         suites = [suite for suite in results["suites"] if suite["name"] in wanted]
         if suites:
             text = report.replace_between(text, section, report.to_markdown({**results, "suites": suites}))

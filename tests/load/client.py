@@ -92,6 +92,8 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
+        self.head = b""
+        """Status line and headers of the latest answer."""
         self._status = 0
         self._body_start = 0
         self._end = 0
@@ -154,7 +156,8 @@ class Connection(asyncio.Protocol):
             if head_end < 0:
                 return
             try:
-                self._status, length = read_head(bytes(self._received[:head_end]))
+                self.head = bytes(self._received[:head_end])
+                self._status, length = read_head(self.head)
             except AnswerUnreadable as error:
                 self._fail(error)
                 self.close()

@@ -7,6 +7,7 @@ are served by one Triton, so that contenders take turns without anything being r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deploy.local.triton import TritonServer
 from export.config_pbtxt import from_text, to_text
+from tests.facade.redis_server import RedisServer
 from tests.load.machine import CHECKOUT
 from tests.load.measure import BenchFailed, Contender
 from tests.stack import KEY, MODEL_NAME, start_facade
@@ -140,25 +142,72 @@ class Stage:
         Returns:
             ``host:port`` and process id.
         """
+        return self.start_application(
+            "tests.load.peers.fastapi_onnxruntime:app",
+            "/health",
+            PEER_GRAPH=str(self.repository / CORE_NAME / "1" / "model.onnx"),
+            PEER_TOKENIZER=str(self.tokenizer_file),
+            PEER_MAX_TOKENS="256",
+            PEER_THREADS=str(threads),
+        )
+
+    def start_application(self, application: str, health_path: str, **environment: str) -> tuple[str, int]:
+        """
+        Start an ASGI application on uvicorn as it is fastest, for as long as the stage lasts.
+
+        Args:
+            application: ``module:name``.
+
+            health_path: What answers 200 when it is ready.
+
+            environment: Its settings.
+
+        Returns:
+            ``host:port`` and process id.
+        """
         port = free_port()
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "uvicorn", "tests.load.peers.fastapi_onnxruntime:app"),
+                *(sys.executable, "-m", "uvicorn", application),
                 *("--port", str(port), "--loop", "uvloop", "--http", "httptools", "--no-access-log"),
                 *("--log-level", "warning"),
             ],
             cwd=CHECKOUT,
-            env={
-                **os.environ,
-                "PEER_GRAPH": str(self.repository / CORE_NAME / "1" / "model.onnx"),
-                "PEER_TOKENIZER": str(self.tokenizer_file),
-                "PEER_MAX_TOKENS": "256",
-                "PEER_THREADS": str(threads),
-            },
+            env={**os.environ, **environment},
         )
         self._open.callback(_end, process)
-        await_answer(f"http://127.0.0.1:{port}/health", process)
+        await_answer(f"http://127.0.0.1:{port}{health_path}", process)
         return f"127.0.0.1:{port}", process.pid
+
+    def start_redis(self) -> str:
+        """
+        Start a Redis that lasts as long as the stage.
+
+        Returns:
+            Its URL.
+        """
+        server = self._open.enter_context(RedisServer())
+        return server.url
+
+    def write_keys_file(self) -> Path:
+        """
+        Write a keys file whose one key has every limit, none of which is ever reached.
+
+        Returns:
+            Its path.
+        """
+        tier = {
+            "requests_per_minute": NO_LIMIT,
+            "tokens_per_minute": NO_LIMIT,
+            "max_in_flight": NO_LIMIT,
+            "priority": 1,
+        }
+        key = {"name": "bench", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "tier": "bench"}
+        path = self.folder / "keys.yaml"
+        # JSON is YAML.
+        path.write_text(json.dumps({"tiers": {"bench": tier}, "keys": [key]}), encoding="utf-8")
+        path.chmod(0o600)
+        return path
 
     def through(
         self, facade: Facade, name: str, *, variant: Variant | None = None, traffic: str = "short"

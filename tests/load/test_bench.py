@@ -288,7 +288,7 @@ def test_docs_have_the_markers_that_are_written_between() -> None:
     """`--write-docs` finds its places in docs/benchmarks.md."""
     text = bench.DOCS.read_text(encoding="utf-8")
 
-    for section in ("bench", "tuning"):
+    for section in ("bench", "callers", "tuning"):
         assert report.replace_between(text, section, "new") != text
 
 
