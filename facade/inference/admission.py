@@ -6,7 +6,7 @@ that items stood in the queue before their call left, compared with how long cal
 waits for about one call when the model is just saturated, and longer only when more is admitted than it can do.
 
 1. Waits above the target: the bound shrinks by a tenth, at most once per call's duration.
-2. Waits within the target while the bound was in the way: it grows by one batch.
+2. Waits within the target while the bound was in the way: it grows by a quarter of a batch.
 3. Otherwise it stays: an idle service learns nothing.
 
 So a Triton that slows lowers what is admitted (calls last longer, fewer leave, waits grow past the target), and one
@@ -35,8 +35,19 @@ DECREASE = 0.9
 WAIT_FLOOR_S = 0.02
 """Waits below this are never too long: they are the loop's own granularity, in seconds."""
 
-CALLS_WAITED = 1.5
-"""An item may wait for so many typical calls; one is unavoidable when the model is busy."""
+CALLS_WAITED = 0.5
+"""
+The oldest item of a call may have waited for so many typical calls.
+
+With several calls under way, half of one passes until the next ends when the model is just busy. What is admitted
+answers to this late, after calls, and overshoots: at 1.5, p99 under four times the capacity was four calls long.
+"""
+
+GROWTH = 0.25
+"""Part of a batch by which the bound grows: a whole one with each call outruns what shrinking takes back."""
+
+START = 2
+"""The bound starts at so many times its minimum: from far above, it shrinks for many slow calls before it fits."""
 
 SMOOTHING = 0.2
 """Weight of the newest call in the typical duration."""
@@ -62,7 +73,7 @@ class Admission:
     """The bound never goes above this: memory."""
 
     batch_items: int
-    """One step of growth."""
+    """Items of a full call; the bound grows by a part of it."""
 
     limit: float = 0.0
     """The present bound on admitted items."""
@@ -90,7 +101,7 @@ class Admission:
 
     def __post_init__(self) -> None:
         if not self.limit:
-            self.limit = float(min(self.min_items * 4, self.max_items))
+            self.limit = float(min(self.min_items * START, self.max_items))
 
     def enter(self, items: int, share: Share) -> None:
         """
@@ -148,7 +159,7 @@ class Admission:
                 self.limit = max(float(self.min_items), self.limit * DECREASE)
                 self.shrunk_at = now
         elif self.was_in_the_way:
-            self.limit = min(float(self.max_items), self.limit + self.batch_items)
+            self.limit = min(float(self.max_items), self.limit + GROWTH * self.batch_items)
         self.was_in_the_way = False
 
     def _inside(self, is_small: bool) -> int:  # noqa: FBT001
