@@ -1,8 +1,9 @@
 """
 The edge where bytes become a request: bounded, and refused in the shape of the surface that was called.
 
-uvicorn's own parser takes heads (request line and headers) of any size, waits for them without end, and answers a
-malformed one with a line of plain text. All of that comes before anybody has shown a key.
+uvicorn's own protocol takes heads (request line and headers) of any size, waits for them without end, answers a malformed
+one with a line of plain text, and loses the body of a request that offers an upgrade. All of that comes before anybody
+has shown a key.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from facade import problems
@@ -55,7 +57,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             return
         was_in_head = self._is_in_head
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if not self._is_in_head or self._is_refused or self.transport.is_closing():
             return
         # A head usually comes in one piece, and has cost no timer then.
@@ -72,6 +75,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hand the request on."""
+        if self._offers_upgrade():
+            return
         self._is_in_head = False
         self._stop_waiting()
         # What is raised here reaches `send_400_response` by way of the parser.
@@ -79,10 +84,38 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise _too_large()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """End the body."""
+        if not self._offers_upgrade():
+            super().on_message_complete()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser gave up on."""
         is_too_large = self._head_bytes() > HEAD_LIMIT_BYTES
         self._refuse(_too_large() if is_too_large else InvalidInput(f"{msg} Send well-formed HTTP/1.1."))
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as pause:
+            if not self._offers_upgrade():
+                return
+            # RFC 9110, 7.8: "A server MAY ignore a received Upgrade header field". Java's client offers HTTP/2 with
+            # each first request; the parser would take what follows for the other protocol, and drop the body.
+            head = self._write_head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self._parse(head + data[pause.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _offers_upgrade(self) -> bool:
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _write_head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode("ascii")
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _head_bytes(self) -> int:
         if self.headers is None:  # nothing at all could be parsed

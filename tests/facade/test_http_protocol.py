@@ -147,6 +147,36 @@ async def test_a_head_below_the_limit_is_served(address: tuple[str, int]) -> Non
     assert answer.count(b"HTTP/1.1 200 OK") == 3
 
 
+async def test_an_offered_upgrade_is_ignored_and_the_body_kept(address: tuple[str, int]) -> None:
+    """As Java's client sends it: with a length or in chunks, in one piece or several, and more requests behind it."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n"
+    sized = b"POST /v1/x HTTP/1.1\r\n" + offer + b"Content-Length: 5\r\n\r\nfirst"
+    chunked = (
+        b"POST /v1/x HTTP/1.1\r\n"
+        + offer
+        + b"Transfer-Encoding: chunked\r\n\r\n3\r\nsec\r\n3\r\nond\r\n0\r\n\r\n"
+    )
+    last = b"POST /v1/x HTTP/1.1\r\nConnection: close\r\nContent-Length: 5\r\n\r\nthird"
+
+    whole = await send(address, sized + chunked + last)
+    in_bytes = await send(address, *[bytes([byte]) for byte in sized + chunked + last])
+
+    for answers in (whole, in_bytes):
+        assert answers.count(b"HTTP/1.1 200 OK") == 3
+        assert [word for word in (b"first", b"second", b"third") if answers.count(word) == 1] == [
+            b"first",
+            b"second",
+            b"third",
+        ]
+
+
+async def test_a_connect_is_no_upgrade(address: tuple[str, int]) -> None:
+    """It isn't a path that anything is served at: one answer, and the end."""
+    answer = await send(address, b"CONNECT example.org:80 HTTP/1.1\r\nConnection: close\r\n\r\n")
+
+    assert read(answer)[0] == 400
+
+
 async def test_whoever_never_finishes_a_head_is_let_go(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
