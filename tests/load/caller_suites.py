@@ -11,6 +11,7 @@ from tests.load.measure import Contender
 from tests.load.overload import run_overload
 from tests.load.rounds import interleave, ratio_of, spread_of
 from tests.load.same_request import SameRequest, find_tool, measure_same
+from tests.load.stage import CORE_NAME
 from tests.load.suites import Options, SuiteResult, at_least, below, compare
 from tests.stack import KEY, MODEL_NAME
 
@@ -110,7 +111,15 @@ def run_callers(stage: Stage, options: Options, say: Say) -> SuiteResult:
     rounds: list[Round] = [{} for _ in range(options.rounds)]
     for callers in CALLERS:
         contenders = [
-            Contender(_name(PLAIN, callers), "http", address, MODEL_NAME, {"facade": pid}),
+            Contender(
+                _name(PLAIN, callers),
+                "http",
+                address,
+                MODEL_NAME,
+                {"facade": pid, "triton": stage.triton_pid},
+                core=CORE_NAME,
+                triton_http=stage.triton.http_url,
+            ),
             stage.through(whole, _name(WHOLE, callers)),
             stage.through(shared, _name(SHARED, callers)),
         ]
