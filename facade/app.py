@@ -21,6 +21,7 @@ from facade.middleware.deadline import Deadline
 from facade.middleware.observe import Observe
 from facade.routes import embeddings, models, operations, predict
 from facade.routes.direct import Direct
+from facade.routes.templates import build_namer
 from facade.server import Drain
 from facade.telemetry import Metrics, RequestLog, drop_line
 from facade.tracing import set_up_tracing
@@ -131,7 +132,8 @@ def build_app(
     layers = Deadline(layers, settings.default_timeout_s, settings.max_timeout_s)
     layers = callers.guard(layers, public_paths)
     layers = BodyLimit(layers, settings.body_limit_bytes)
-    layers = Observe(layers, metrics, drain, request_log.write if wants_lines else drop_line)
+    write_line = request_log.write if wants_lines else drop_line
+    layers = Observe(layers, metrics, drain, write_line, build_namer(app.router.routes))
     return tracing.wrap(layers) if tracing else layers
 
 

@@ -20,7 +20,7 @@ class RequestContext:
     """The caller's own ``X-Request-ID``, or one made here."""
 
     request_headers: dict[bytes, bytes] = field(default_factory=dict)
-    """By lower-case name; of a header that comes twice, the last."""
+    """By lower-case name; of a header that comes twice, all values, with commas between."""
 
     headers: dict[str, str] = field(default_factory=dict)
     """What the answer carries beside its own headers, whatever becomes of the request."""

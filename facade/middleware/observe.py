@@ -47,23 +47,31 @@ class Observe:
         drain: While it is on, answers ask callers to connect anew, elsewhere.
 
         write_line: Takes the fields of each request's log line.
+
+        name_route: Gives the template of a path, for requests that no router saw; None if it leads nowhere.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, drain: Drain, write_line: Callable[[dict[str, object]], None]
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        drain: Drain,
+        write_line: Callable[[dict[str, object]], None],
+        name_route: Callable[[str], str | None],
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._drain = drain
         self._write_line = write_line
+        self._name_route = name_route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # One pass over the headers; every layer below looks its own up here.
-        request_headers = dict(scope["headers"])
+        # Every layer below looks its own up here.
+        request_headers = _by_name(scope["headers"])
         context = RequestContext(_request_id(request_headers), request_headers)
         scope[SCOPE_KEY] = context
         status = 0
@@ -97,7 +105,7 @@ class Observe:
 
     def _record(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        endpoint = getattr(scope.get("route"), "path", UNMATCHED)
+        endpoint = getattr(scope.get("route"), "path", None) or self._name_route(scope["path"]) or UNMATCHED
         self._metrics.observe_request(method, endpoint, status, seconds)
         if context.model is not None:
             self._metrics.count_tokens(context.model, "in", context.tokens)
@@ -119,6 +127,17 @@ class Observe:
                 "cache": context.cache,
             }
         )
+
+
+def _by_name(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name; lines of one name are one list, as RFC 9110, 5.3, has it: no line hides another."""
+    found = dict(headers)
+    if len(found) < len(headers):
+        lines: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            lines.setdefault(name, []).append(value)
+        found = {name: b", ".join(values) for name, values in lines.items()}
+    return found
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

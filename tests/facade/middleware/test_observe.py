@@ -73,3 +73,30 @@ async def test_one_line_is_logged_without_key_and_text(
     assert line["duration_ms"] > 0
     assert b"private" not in said
     assert b"a-key-for-tests" not in said
+
+
+async def test_refused_requests_are_counted_under_their_route(client: httpx.AsyncClient) -> None:
+    """Who is refused before any router looks is counted where the request wanted to go."""
+    wrong = {"X-API-Key": "wrong"}
+    await client.post("/v1/embeddings", json={"model": "minilm", "input": "a"}, headers=wrong)
+    await client.get("/v1/models/whatever", headers=wrong)
+    await client.get("/no/such/path", headers=wrong)
+
+    metrics = (await client.get("/metrics")).text
+
+    assert 'api_requests_total{endpoint="/v1/embeddings",method="POST",status="401"} 1.0' in metrics
+    assert 'api_requests_total{endpoint="/v1/models/{model}",method="GET",status="401"} 1.0' in metrics
+    assert 'api_requests_total{endpoint="unmatched",method="GET",status="401"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_no_line_of_a_header_hides_another(client: httpx.AsyncClient, order: int) -> None:
+    """``no-store`` holds wherever it stands, and of two keys neither is believed."""
+    asked = {"model": "minilm", "input": "kept"}
+    await client.post("/v1/embeddings", json=asked)
+    wishes = [("Cache-Control", "no-store"), ("Cache-Control", "max-age=60")][::order]
+    keys = [("X-API-Key", client.headers["X-API-Key"]), ("X-API-Key", "wrong")][::order]
+
+    answer = await client.post("/v1/embeddings", json=asked, headers=wishes)
+    assert answer.headers["x-cache"] == "bypass"
+    assert (await client.post("/v1/embeddings", json=asked, headers=keys)).status_code == 401
