@@ -8,6 +8,7 @@ OpenAI's error object under ``/v1/``, the V2 protocol's under ``/v2``, problem+j
 from __future__ import annotations
 
 import logging
+import math
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -144,8 +145,9 @@ def _headers(error: Exception, problem: Problem) -> dict[str, str]:
         headers["www-authenticate"] = 'Bearer realm="triton-facade"'
     if error.retry_after_s is not None:
         wait_s = error.retry_after_s * random.uniform(1, 1 + RETRY_JITTER)  # noqa: S311  # not a secret
-        # RFC 9110, 10.2.3: whole seconds; OpenAI's clients read the milliseconds first.
-        headers["retry-after"] = str(max(1, round(wait_s)))
+        # RFC 9110, 10.2.3: whole seconds, rounded up: who comes back early is refused again. OpenAI's clients read the
+        # milliseconds first.
+        headers["retry-after"] = str(max(1, math.ceil(wait_s)))
         headers["retry-after-ms"] = str(max(1, round(wait_s * 1000)))
     return headers
 

@@ -105,3 +105,15 @@ def test_waits_are_jittered_upwards() -> None:
     assert min(waits) >= 2000
     assert max(waits) <= 2500
     assert len(waits) > 10
+
+
+@pytest.mark.parametrize("wait_s", [0.001, 0.9, 1.01, 7.3])
+def test_retry_after_is_never_early(wait_s: float) -> None:
+    """Who waits for the whole seconds has waited for the milliseconds, and those are no less than asked for."""
+    response = to_response(
+        {"type": "http", "path": "/predict"}, errors.Overloaded("full", retry_after_s=wait_s)
+    )
+
+    in_ms = int(response.headers["retry-after-ms"])
+    assert in_ms >= wait_s * 1000
+    assert int(response.headers["retry-after"]) * 1000 >= in_ms
