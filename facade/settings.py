@@ -155,7 +155,7 @@ class Settings(BaseSettings):
             return value
         parts = tuple(part.strip() for part in value.split(",") if part.strip())
         for part in parts:
-            ip_network(part, strict=False)
+            ip_network(part)
         return parts
 
     @field_validator("metrics_port", mode="before")

@@ -49,6 +49,12 @@ SAYINGS_SHARED = 1024
 DIGEST_PATTERN = re.compile(r"[0-9a-fA-F]{64}")
 
 TIER_FIELDS = frozenset(field.name for field in fields(Tier)) - {"name"}
+TIER_FIELD_LIMITS = {"priority": 10, "weight": 1000}
+"""Largest values, where that isn't `COUNT_LIMIT`: each step of priority is worth four times the turns."""
+
+COUNT_LIMIT = 2**53 - 1
+"""Largest limit; what Lua in Redis still counts exactly."""
+
 NULLABLE_TIER_FIELDS = frozenset({"requests_per_minute", "tokens_per_minute", "max_in_flight"})
 KEY_FIELDS = frozenset({"name", "sha256", "tier", "models", "networks", "expires", "scopes", "cache"})
 
@@ -182,6 +188,9 @@ def _to_tier(name: str, entry: object) -> Tier:
         # A bool is an int in Python, and "no" is a bool in YAML.
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise KeysInvalid(f"{where}, field {field!r}: must be a whole number of at least 1")
+        most = TIER_FIELD_LIMITS.get(field, COUNT_LIMIT)
+        if value > most:
+            raise KeysInvalid(f"{where}, field {field!r}: must not be larger than {most}")
         limits[field] = value
     return Tier(name, **limits)  # type: ignore[arg-type]
 

@@ -44,6 +44,8 @@ def test_a_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FACADE_DEFAULT_TIMEOUT_S", "601"),
         ("FACADE_ENVIRONMENT", "prod"),
         ("FACADE_CALLS_IN_FLIGHT", "0"),
+        ("FACADE_DENY_NETWORKS", "10.0.0.1/8"),
+        ("FACADE_TRUSTED_PROXIES", "proxy"),
     ],
 )
 def test_impossible_values_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

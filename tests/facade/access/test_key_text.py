@@ -73,6 +73,12 @@ def test_left_out_fields_mean_the_least_surprising() -> None:
         ("tiers: {t: {max_in_flight: no}}", "tier 't', field 'max_in_flight': must be a whole"),
         ("tiers: {t: {priority: null}}", "tier 't', field 'priority': must be a whole"),
         ("tiers: {t: {weight: 1.5}}", "tier 't', field 'weight': must be a whole"),
+        ("tiers: {t: {priority: 11}}", "tier 't', field 'priority': must not be larger than 10"),
+        ("tiers: {t: {weight: 1001}}", "tier 't', field 'weight': must not be larger than 1000"),
+        (
+            "tiers: {t: {max_in_flight: 9007199254740992}}",
+            "field 'max_in_flight': must not be larger than 9007",
+        ),
         ("tiers: {t: {rpm: 1}}", "tier 't': unknown field 'rpm'"),
         ("keys: {a: {}}", "field 'keys': must be a list"),
         ("keys: [a]", r"keys\[0\]: must be a mapping"),
