@@ -134,6 +134,8 @@ class Workers:
         return Path(self.metrics_folder) / "quotas.table"
 
     def _start(self, index: int) -> None:
+        if self._is_stopping:
+            return
         # Gauges such as "in flight" begin anew with the process; counters go on.
         multiprocess.mark_process_dead(index, self.metrics_folder)  # type: ignore[no-untyped-call]
         environment = {
@@ -146,6 +148,8 @@ class Workers:
             environment[QUOTAS_VARIABLE] = str(self._quotas_path)
         process = subprocess.Popen(self.command, env=environment, process_group=0)  # noqa: S603  # our own command
         self._running[index] = _Worker(index, process, time.monotonic())
+        if self._is_stopping:  # the signal came after the worker and before anybody knew of it
+            process.terminate()
 
     def _replace_next(self) -> None:
         """Wait until one worker ends, and start its successor unless the service is stopping."""
@@ -174,8 +178,7 @@ class Workers:
             self._stop(signal.SIGTERM)
             return
         time.sleep(RESTART_PAUSE_S * self._quick_deaths)
-        if not self._is_stopping:
-            self._start(worker.index)
+        self._start(worker.index)
 
     def _forward(self, number: int, _frame: object) -> None:
         self._stop(number)

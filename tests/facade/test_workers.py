@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from facade.workers import reserve_port
+from facade.workers import Workers, reserve_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,19 +103,20 @@ def test_metrics_are_those_of_all_workers(service: Service) -> None:
     """However connections spread, one scrape has the sum."""
     service.call(40)
 
-    assert service.count() == 40
+    until(lambda: service.count() == 40, "all are counted")  # which follows the answer
 
 
 def test_a_worker_that_dies_is_replaced_and_its_counts_stay(service: Service) -> None:
     """Counters go on with the successor."""
     service.call(20)
+    until(lambda: service.count() == 20, "all are counted")  # which follows the answer
     victim = service.worker_pids()[0]
     os.kill(victim, signal.SIGKILL)
     until(lambda: len(service.worker_pids()) == 2 and victim not in service.worker_pids(), "it is replaced")
     until(service.is_up, "it listens")
     service.call(20)
 
-    assert service.count() == 40
+    until(lambda: service.count() == 40, "all are counted")
 
 
 def test_workers_grant_a_quota_together(tmp_path: Path) -> None:
@@ -195,3 +196,35 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.fixture(name="_own_signals")
+def _keep_signals() -> Iterator[None]:
+    """Give the test runner its signal handlers back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_own_signals")
+def test_told_to_stop_while_it_starts_nobody_is_left(tmp_path: Path) -> None:
+    """A signal that comes when the first of many workers runs keeps the rest from starting."""
+    script = 'echo >> "$0"; [ "$FACADE_WORKER_INDEX" = 0 ] && kill -TERM $PPID; exec sleep 60'
+    started = tmp_path / "started"
+    workers = Workers(["sh", "-c", script, str(started)], count=500)
+
+    assert workers.run() == 0
+
+    assert len(started.read_text()) < 500
+
+
+@pytest.mark.usefixtures("_own_signals")
+def test_told_to_stop_before_it_began_it_starts_nobody(tmp_path: Path) -> None:
+    """A signal between two workers is not forgotten."""
+    workers = Workers(["touch", str(tmp_path / "started")], count=2)
+    workers._stop(signal.SIGTERM)
+
+    assert workers.run() == 0
+
+    assert not (tmp_path / "started").exists()
