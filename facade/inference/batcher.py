@@ -144,6 +144,11 @@ class Batcher(Generic[Item, Result]):
         """Calls under way."""
         return len(self._calls)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits and nothing is under way."""
+        return not self._waiting and not self._calls and not self._is_pump_due
+
     async def submit(
         self, items: Sequence[Item], *, deadline: float, share: Share = DEFAULT_SHARE
     ) -> list[Result]:

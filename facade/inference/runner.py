@@ -28,6 +28,10 @@ MAX_CALL_BYTES = 256 * 1024
 """Where a merged call counts as full, so that huge items travel nearly alone and hold up few others."""
 
 
+BATCHERS_KEPT = 64
+"""Model versions that are remembered while nobody asks for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one caller may send, and what one model takes in."""
@@ -93,7 +97,7 @@ class Runner:
         self._cache = cache
         self._limits = limits
         self._observer = observer
-        self._batchers: dict[tuple[str, int], Batcher[bytes, bytes]] = {}
+        self._batchers: dict[tuple[str, int, int], Batcher[bytes, bytes]] = {}
 
     @property
     def queue_depth(self) -> int:
@@ -121,10 +125,9 @@ class Runner:
         Raises:
             FacadeError: The first error that one of the items met.
         """
-        batcher = self._batcher(model, version)
         share = Share(context.tier, context.priority, context.weight)
         if self._cache is None:
-            return await batcher.submit(items, deadline=context.deadline, share=share)
+            return await self._batcher(model, version).submit(items, deadline=context.deadline, share=share)
         wish = context.request_headers.get(b"cache-control")
         directives = parse_cache_control(None if wish is None else str(wish, "latin-1"))
 
@@ -136,7 +139,7 @@ class Runner:
                 self._observer.observe_stage("cache", time.perf_counter() - started)
                 started = None
             missing = [items[index] for index in indexes]
-            return await batcher.submit(missing, deadline=context.deadline, share=share)
+            return await self._batcher(model, version).submit(missing, deadline=context.deadline, share=share)
 
         task = model.card.task
         keys = _item_keys(
@@ -161,9 +164,10 @@ class Runner:
             await batcher.aclose()
 
     def _batcher(self, model: ServedModel, version: int) -> Batcher[bytes, bytes]:
-        key = (model.name, version)
+        key = (model.name, version, model.max_batch_size)
         batcher = self._batchers.get(key)
         if batcher is None:
+            self._drop_idle()
             in_calls = model.max_batch_size * self._limits.calls_in_flight
             batcher = self._batchers[key] = Batcher(
                 self._make_call(model, version),
@@ -179,6 +183,14 @@ class Runner:
                 observe_batch=partial(self._observer.observe_batch, model.name),
             )
         return batcher
+
+    def _drop_idle(self) -> None:
+        """Make room for one more by forgetting the longest known of those that have nothing to do: versions retire."""
+        for key, batcher in list(self._batchers.items()):
+            if len(self._batchers) < BATCHERS_KEPT:
+                return
+            if batcher.is_idle:
+                del self._batchers[key]
 
 
 @lru_cache(maxsize=1024)
