@@ -43,7 +43,8 @@ INDEX_VARIABLE = "FACADE_WORKER_INDEX"
 MULTIPROC_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable (prometheus_client's own): where several workers keep their counters."""
 
-QUIET_LOGGERS = ("uvicorn.access", "uvicorn.error", "uvicorn")
+QUIET_LOGGERS = ("uvicorn.access", "uvicorn.error", "uvicorn", "grpc")
+"""Libraries of which only warnings are written, whatever the level: gRPC says a line for each call at "debug"."""
 
 GaugeMode = Literal["livesum", "livemin", "livemax"]
 
@@ -139,7 +140,7 @@ class Metrics:
         )
         self._shared_quota = Gauge(
             "facade_quota_shared",
-            "1 while quotas are counted in Redis, 0 while each process counts its share alone.",
+            "1 while quotas are counted together, 0 while each process or host grants its share alone.",
             registry=self.registry,
             multiprocess_mode="livemin",
         )
@@ -219,7 +220,6 @@ class Metrics:
     def breaker_state(self, name: str, state: str) -> None:
         """Show a breaker's new state."""
         self._breaker.labels(name).set(BREAKER_VALUES.get(state, 1))
-        log.warning("breaker_changed", extra={"breaker": name, "state": state})
 
     def latency(self, operation: str, elapsed_s: float) -> None:
         """Record how long a caller waited for Redis, in seconds."""
@@ -227,7 +227,6 @@ class Metrics:
 
     def count_tokens(self, model: str, direction: str, tokens: int) -> None:
         """Count tokens read (``in``) or written (``out``) by a model."""
-        self._wait_child = cache(lambda model: self._queue_wait.labels(model).observe)
         self._token_child(model, direction)(tokens)
 
     def watch(
@@ -357,7 +356,6 @@ def set_up_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [stream]
     root.setLevel(level.upper())
-    # uvicorn says nothing at "info" that the request lines don't say better.
     for name in QUIET_LOGGERS:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True

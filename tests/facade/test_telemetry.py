@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from typing import TYPE_CHECKING
 
-from facade.telemetry import JsonFormatter, Metrics
+import pytest
+
+from facade.telemetry import QUIET_LOGGERS, JsonFormatter, Metrics, set_up_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_a_line_is_one_json_object() -> None:
@@ -39,3 +45,37 @@ def test_each_instance_has_a_registry_of_its_own() -> None:
     labels = {"method": "GET", "endpoint": "/x", "status": "200"}
     assert first.registry.get_sample_value("api_requests_total", labels) == 1
     assert second.registry.get_sample_value("api_requests_total", labels) is None
+
+
+def test_tokens_are_counted_and_nothing_else_forgotten() -> None:
+    """Children stay as they are looked up once, whatever is counted between."""
+    metrics = Metrics()
+    metrics.observe_batch("minilm", 3, 0.1)
+    metrics.count_tokens("minilm", "in", 7)
+    metrics.observe_batch("minilm", 3, 0.1)
+
+    read = metrics.registry.get_sample_value
+    assert read("facade_tokens_total", {"model": "minilm", "direction": "in"}) == 7
+    assert read("facade_queue_wait_seconds_count", {"model": "minilm"}) == 2
+
+
+@pytest.fixture(name="_own_loggers")
+def _keep_loggers() -> Iterator[None]:
+    """Give the test runner its log handlers back."""
+    loggers = [logging.getLogger(name) for name in ("", *QUIET_LOGGERS)]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("_own_loggers")
+def test_debug_lines_are_our_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """At "debug" gRPC doesn't write a line for each of its calls."""
+    set_up_logging("debug")
+    logging.getLogger("grpc._cython.cygrpc").debug("Loaded running loop")
+    logging.getLogger("facade.access.fallback_quotas").debug("still away")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "still away"
