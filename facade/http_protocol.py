@@ -1,9 +1,9 @@
 """
 The edge where bytes become a request: bounded, and refused in the shape of the surface that was called.
 
-uvicorn's own protocol takes heads (request line and headers) of any size, waits for them without end, answers a malformed
-one with a line of plain text, and loses the body of a request that offers an upgrade. All of that comes before anybody
-has shown a key.
+uvicorn's own protocol takes heads (request line and headers) of any size, waits for them without end, answers a
+malformed one with a line of plain text, and loses the body of a request that offers an upgrade. All of that comes
+before anybody has shown a key.
 """
 
 from __future__ import annotations
