@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from facade.commands.serve import open_listener
 from facade.http_protocol import BoundedHttpProtocol
 from facade.server import build_config
 
@@ -38,7 +38,8 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
     Yields:
         Its base URL.
     """
-    listener = socket.create_server(("127.0.0.1", 0))
+    # As the command makes it: asyncio spares only sockets that say they are TCP the 40 ms of Nagle's algorithm.
+    listener = open_listener("127.0.0.1", 0)
     server = _Server(build_config(app, BoundedHttpProtocol, shutdown_grace_s=1))
     running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not running.done():
