@@ -41,6 +41,7 @@ class Deadline:
         self._app = app
         self._default_s = default_s
         self._max_s = max_s
+        self._starter = _Starter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -50,6 +51,7 @@ class Deadline:
         context = context_of(scope)
         timeout_s = find_timeout(context.request_headers, default_s=self._default_s, max_s=self._max_s)
         watch = _Watch(receive, timeout_s)
+        self._starter.add(watch)
         context.deadline = watch.deadline
         try:
             await self._app(scope, watch.receive, send)
@@ -66,8 +68,8 @@ class _Watch:
     """
     Passes the body down, and cancels the request when its time is over or its caller leaves.
 
-    One timer starts it all a moment later, so that an answer from memory, which is sent before that, pays for nothing
-    else.
+    It begins a moment after it was made (`_Starter`), so that an answer from memory, which is sent before that, pays
+    for no timer and no task.
 
     Args:
         receive: The server's own.
@@ -76,42 +78,46 @@ class _Watch:
     """
 
     def __init__(self, receive: Receive, timeout_s: float) -> None:
-        loop = asyncio.get_running_loop()
         request = asyncio.current_task()
         assert request is not None  # noqa: S101  # coroutines run in tasks
         self.request = request
-        self.deadline = loop.time() + timeout_s
+        self.deadline = asyncio.get_running_loop().time() + timeout_s
         self.verdict: FacadeError | None = None
         """Why the request was cancelled; None if that wasn't us."""
+        self.is_over = False
+        """Whether the answer is written."""
         self._receive = receive
         self._timeout_s = timeout_s
-        self._timer = loop.call_later(min(WATCH_DELAY_S, timeout_s), self._begin)
         self._has_begun = False
-        self._listener: asyncio.Task[None] | None = None
-        self._left: asyncio.Future[Message] | None = None
+        self._is_whole = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._listener: asyncio.Task[Message] | None = None
 
     async def receive(self) -> Message:
         """Give the next part of the body; after the last one, the caller's leaving."""
-        if self._left is not None:
-            return await asyncio.shield(self._left)
+        if self._is_whole:
+            return await asyncio.shield(self._listen())
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
-            self._left = asyncio.get_running_loop().create_future()
+            self._is_whole = True
             if self._has_begun:
                 self._listen()
         return message
 
-    def stop(self) -> None:
-        """The answer is written: watch no more."""
-        self._timer.cancel()
-        if self._listener is not None:
-            self._listener.cancel()
-
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Watch from now on."""
         self._has_begun = True
         self._timer = asyncio.get_running_loop().call_at(self.deadline, self._expire)
-        if self._left is not None:
+        if self._is_whole:
             self._listen()
+
+    def stop(self) -> None:
+        """The answer is written: watch no more."""
+        self.is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._listener is not None:
+            self._listener.cancel()
 
     def _expire(self) -> None:
         self._end(DeadlineExceeded(f"No answer within {self._timeout_s:g} s, the request's time."))
@@ -121,16 +127,36 @@ class _Watch:
             self.verdict = verdict
             self.request.cancel()
 
-    def _listen(self) -> None:
-        self._listener = asyncio.get_running_loop().create_task(self._await_leaving())
+    def _listen(self) -> asyncio.Task[Message]:
+        if self._listener is None:
+            self._listener = asyncio.get_running_loop().create_task(self._await_leaving())
+        return self._listener
 
-    async def _await_leaving(self) -> None:
+    async def _await_leaving(self) -> Message:
         message = await self._receive()
         while message["type"] != "http.disconnect":
             message = await self._receive()
-        if self._left is not None and not self._left.done():
-            self._left.set_result(message)
         self._end(CallerLeft("The caller closed the connection."))
+        return message
+
+
+class _Starter:
+    """Begins watches at most `WATCH_DELAY_S` after they were made, many with one timer."""
+
+    def __init__(self) -> None:
+        self._fresh: list[_Watch] = []
+
+    def add(self, watch: _Watch) -> None:
+        """Take a watch that was just made."""
+        if not self._fresh:
+            asyncio.get_running_loop().call_later(WATCH_DELAY_S, self._begin_all)
+        self._fresh.append(watch)
+
+    def _begin_all(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        for watch in fresh:
+            if not watch.is_over:
+                watch.begin()
 
 
 def find_timeout(headers: Mapping[bytes, bytes], *, default_s: float, max_s: float) -> float:
