@@ -83,6 +83,8 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # No connection is accepted before: one of several workers would refuse what the others, already ready, invited.
+        await catalogue.look()
         background = [asyncio.create_task(catalogue.follow()), asyncio.create_task(_sample_often(metrics))]
         if cache is not None:
             background.append(asyncio.create_task(cache.follow_purges()))

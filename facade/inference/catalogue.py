@@ -142,15 +142,19 @@ class Catalogue:
         }
         self.is_current = self.has_loaded = True
 
+    async def look(self) -> None:
+        """Look once; if Triton doesn't answer, the last good answer stays."""
+        try:
+            await self.refresh()
+        except FacadeError:
+            pass
+        except Exception:
+            log.exception("catalogue_failed")
+
     async def follow(self) -> None:
         """Look again and again; ends only by cancellation."""
         while True:
-            try:
-                await self.refresh()
-            except FacadeError:
-                pass
-            except Exception:
-                log.exception("catalogue_failed")
+            await self.look()
             await asyncio.sleep(self.interval_s)
 
     def visible(self, globs: tuple[str, ...]) -> list[ServedModel]:
