@@ -10,9 +10,15 @@ from __future__ import annotations
 from ipaddress import ip_network
 from pathlib import Path  # noqa: TC003  # pydantic reads the annotation
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+REDIS_URL_FORMS = (
+    "redis://[user:password@]host[:port][/database], rediss://…, unix://[user:password@]/path, "
+    "or redis+cluster://[user:password@]host:port,host:port"
+)
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -158,6 +164,21 @@ class Settings(BaseSettings):
             ip_network(part)
         return parts
 
+    @field_validator("redis_url", "quota_redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        # Here and not in redis-py, which would end the start with a traceback, or take a database's typo for 0.
+        if value is not None and not _is_redis_url(value.get_secret_value()):
+            raise ValueError(f"must look like {REDIS_URL_FORMS}")
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value
+
     @field_validator("metrics_port", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
@@ -179,3 +200,24 @@ class Settings(BaseSettings):
         if self.default_timeout_s > self.max_timeout_s:
             raise ValueError("FACADE_DEFAULT_TIMEOUT_S must not exceed FACADE_MAX_TIMEOUT_S")
         return self
+
+
+def _is_redis_url(url: str) -> bool:
+    """Whether *url* has one of `REDIS_URL_FORMS`; nothing is connected."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "unix":
+        return urlsplit(url).path.startswith("/")
+    if scheme in {"redis", "rediss"}:
+        return _is_address(url) and (urlsplit(url).path.strip("/") or "0").isdecimal()
+    if scheme in {"redis+cluster", "rediss+cluster"}:
+        addresses = rest.partition("/")[0].rpartition("@")[2].split(",")
+        return all(_is_address(f"redis://{address}", needs_port=True) for address in addresses)
+    return False
+
+
+def _is_address(url: str, *, needs_port: bool = False) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and (parts.port is not None or not needs_port)
+    except ValueError:
+        return False

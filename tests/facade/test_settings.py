@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from facade.settings import Settings
 
@@ -46,6 +46,7 @@ def test_a_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FACADE_CALLS_IN_FLIGHT", "0"),
         ("FACADE_DENY_NETWORKS", "10.0.0.1/8"),
         ("FACADE_TRUSTED_PROXIES", "proxy"),
+        ("FACADE_OTLP_ENDPOINT", "collector:4318"),
     ],
 )
 def test_impossible_values_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -54,3 +55,46 @@ def test_impossible_values_are_refused(monkeypatch: pytest.MonkeyPatch, name: st
 
     with pytest.raises(ValidationError):
         Settings()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://cache",
+        "redis://:hush@cache:6379/5",
+        "rediss://user:hush@[::1]:6379?ssl_cert_reqs=none",
+        "unix:///run/redis.sock?db=1",
+        "unix://:hush@/run/redis.sock",
+        "redis+cluster://:hush@one:7000,[::1]:7001/",
+        "rediss+cluster://one:7000",
+    ],
+)
+def test_a_redis_url_is_taken_as_it_is(url: str) -> None:
+    """One server, a socket, or a cluster, with or without a password."""
+    settings = Settings(redis_url=SecretStr(url))
+
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "cache:6379",
+        "http://:hush@cache",
+        "redis://",
+        "redis://:hush@cache:port",
+        "redis://:hush@cache/first",
+        "unix://run",
+        "redis+cluster://",
+        "redis+cluster://:hush@one:7000,two",
+        "redis://[::1",
+    ],
+)
+def test_a_redis_url_that_makes_no_sense_is_refused_without_a_word_of_it(url: str) -> None:
+    """It may hold a password; the form that is wanted is said instead."""
+    with pytest.raises(ValidationError, match=r"must look like redis://") as caught:
+        Settings(quota_redis_url=SecretStr(url))
+
+    assert "hush" not in str(caught.value)
