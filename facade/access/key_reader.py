@@ -15,11 +15,12 @@ import gc
 import os
 import pickle
 import struct
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import BinaryIO, cast
 
 from facade.access.key_text import TEXT_LIMIT_BYTES, parse_keys
@@ -40,6 +41,9 @@ _LENGTH = struct.Struct("<Q")
 class ReaderFailed(KeysInvalid):
     """The reading process came to no end of its own; another try may."""
 
+
+_CUT_SHORT = (EOFError, pickle.UnpicklingError, struct.error)
+"""How it shows that a part is missing or not whole."""
 
 Row = tuple[object, ...]
 """A key's fields in their order: what dataclasses do to pickle a key takes ten times as long."""
@@ -88,6 +92,36 @@ def read_text(path: Path) -> str:
         raise KeysInvalid(f"{path} is not UTF-8 at byte {error.start}") from None
 
 
+def read_first(path: Path) -> KeyRing:
+    """
+    Read and parse a keys file before anybody is served.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its ring.
+
+    Raises:
+        KeysInvalid: If it can't be read, is too large or is wrong.
+
+        ReaderFailed: If that couldn't be found out.
+    """
+    if not _is_large(path):
+        return read_keys(path)
+    # Apart here too: what parsing takes, 8 KB a key, this process would keep for ever.
+    try:
+        done = subprocess.run(  # noqa: S603  # our own command
+            _command(path), stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, timeout=READER_LIMIT_S, check=False
+        )
+        with _lasting():
+            return _take_all(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise _too_slow(path) from None
+    except _CUT_SHORT:
+        raise _broken_off(path) from None
+
+
 async def read_beside(path: Path) -> KeyRing:
     """
     Read and parse a keys file while requests are served.
@@ -115,26 +149,32 @@ def _is_large(path: Path) -> bool:
 
 async def _read_apart(path: Path) -> KeyRing:
     """Have another process read the file, and take its ring in."""
-    reader = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "facade.access.key_reader",
-        str(path),
-        stdin=DEVNULL,
-        stdout=PIPE,
-        stderr=DEVNULL,
-    )
+    reader = await asyncio.create_subprocess_exec(*_command(path), stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
+    assert reader.stdout is not None  # noqa: S101  # it was asked for
     try:
         async with asyncio.timeout(READER_LIMIT_S):
-            return await _take_in(reader)
+            with _lasting():
+                return await _take_parts(reader.stdout)
     except TimeoutError:
-        raise ReaderFailed(f"{path}: the reader took longer than {READER_LIMIT_S:g} s") from None
-    except (EOFError, pickle.UnpicklingError):
-        raise ReaderFailed(f"{path}: the reader ended before it was done") from None
+        raise _too_slow(path) from None
+    except _CUT_SHORT:
+        raise _broken_off(path) from None
     finally:
         with suppress(ProcessLookupError):
             reader.kill()
         await reader.wait()
+
+
+def _command(path: Path) -> list[str]:
+    return [sys.executable, "-m", "facade.access.key_reader", str(path)]
+
+
+def _too_slow(path: Path) -> ReaderFailed:
+    return ReaderFailed(f"{path}: the reader took longer than {READER_LIMIT_S:g} s")
+
+
+def _broken_off(path: Path) -> ReaderFailed:
+    return ReaderFailed(f"{path}: the reader ended before it was done")
 
 
 @contextmanager
@@ -157,32 +197,52 @@ def _write_parts(ring: KeyRing, output: BinaryIO) -> None:
     _write(output, [])
 
 
-async def _take_in(reader: Process) -> KeyRing:
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """Make what is made stay: let the collector look for garbage elsewhere, or each of its rounds is a standstill."""
     with _without_collector():
-        ring = await _collect_parts(reader)
-        # They stay: let the collector look for garbage elsewhere, or each of its rounds is a standstill of its own.
+        yield
         gc.freeze()
+
+
+class _Assembly:
+    """A ring that is being put together from parts."""
+
+    def __init__(self) -> None:
+        self._tiers: Mapping[str, Tier] | None = None
+        self._keys: dict[str, Key] = {}
+        self._by_digest: dict[bytes, Key] = {}
+
+    def take(self, content: bytes) -> KeyRing | None:
+        """Take the next part in; after the last one, give the ring."""
+        part = pickle.loads(content)  # noqa: S301  # our own process wrote it
+        if isinstance(part, str):
+            raise KeysInvalid(part)
+        if self._tiers is None:
+            self._tiers = part
+            return None
+        for row in cast("list[Row]", part):
+            key = Key(*row)  # type: ignore[arg-type]
+            self._keys[key.name] = self._by_digest[key.digest] = key
+        return None if part else KeyRing.from_checked(self._keys, self._by_digest, self._tiers)
+
+
+async def _take_parts(stream: asyncio.StreamReader) -> KeyRing:
+    assembly, ring = _Assembly(), None
+    while ring is None:
+        (length,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
+        ring = assembly.take(await stream.readexactly(length))
+        await asyncio.sleep(0)
     return ring
 
 
-async def _collect_parts(reader: Process) -> KeyRing:
-    first = await _read_part(reader)
-    if isinstance(first, str):
-        raise KeysInvalid(first)
-    keys: dict[str, Key] = {}
-    by_digest: dict[bytes, Key] = {}
-    while rows := cast("list[Row]", await _read_part(reader)):
-        for row in rows:
-            key = Key(*row)  # type: ignore[arg-type]
-            keys[key.name] = by_digest[key.digest] = key
-        await asyncio.sleep(0)
-    return KeyRing.from_checked(keys, by_digest, cast("Mapping[str, Tier]", first))
-
-
-async def _read_part(reader: Process) -> object:
-    assert reader.stdout is not None  # noqa: S101  # it was asked for
-    (length,) = _LENGTH.unpack(await reader.stdout.readexactly(_LENGTH.size))
-    return pickle.loads(await reader.stdout.readexactly(length))  # noqa: S301  # our own process wrote it
+def _take_all(output: bytes) -> KeyRing:
+    assembly, ring, at = _Assembly(), None, 0
+    while ring is None:
+        (length,) = _LENGTH.unpack_from(output, at)
+        at += _LENGTH.size + length
+        ring = assembly.take(output[at - length : at])
+    return ring
 
 
 def _write(output: BinaryIO, part: object) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from facade.access.key_reader import ReaderFailed, read_beside, read_keys
+from facade.access.key_reader import ReaderFailed, read_beside, read_first
 from facade.access.keys import Key, KeyRing, KeysInvalid, Tier
 
 _log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class KeyFile:
         self._polling: asyncio.Task[None] | None = None
         # Looked at before the file is read: an edit during the reading is seen at the next look.
         self._fingerprint = look_at(path)
-        self.ring: KeyRing = read_keys(path)
+        self.ring: KeyRing = read_first(path)
         """The keys that hold now. Take it once a request, so that the request sees one state."""
 
         self.status = KeyFileStatus(

@@ -4,13 +4,14 @@ import asyncio
 import hashlib
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from facade.access import key_reader
-from facade.access.key_reader import LARGE_BYTES, ReaderFailed, read_beside, read_keys, read_text
+from facade.access.key_reader import LARGE_BYTES, ReaderFailed, read_beside, read_first, read_keys, read_text
 from facade.access.key_text import TEXT_LIMIT_BYTES
 from facade.access.keys import KeysInvalid
 
@@ -40,21 +41,23 @@ async def test_a_large_file_read_apart_means_the_same(large_file: Path) -> None:
     """What another process read is what this one would have read."""
     assert large_file.stat().st_size > LARGE_BYTES
 
-    ring = await read_beside(large_file)
-
     expected = read_keys(large_file)
-    assert ring.keys == expected.keys
-    assert ring.tiers == expected.tiers
-    assert ring.find("499") == expected.keys["key-499"]
-    assert ring.find("500") is None
+    for ring in (await read_beside(large_file), read_first(large_file)):
+        assert ring.keys == expected.keys
+        assert ring.tiers == expected.tiers
+        assert ring.find("499") == expected.keys["key-499"]
+        assert ring.find("500") is None
 
 
 async def test_a_mistake_in_a_large_file_is_named(large_file: Path) -> None:
     """The complaint of the other process names key and field."""
     large_file.write_text(large_file.read_text().replace("tier: standard", "tier: missing", 1))
 
-    with pytest.raises(KeysInvalid, match="key 'key-0', field 'tier': there is no tier 'missing'"):
+    complaint = "key 'key-0', field 'tier': there is no tier 'missing'"
+    with pytest.raises(KeysInvalid, match=complaint):
         await read_beside(large_file)
+    with pytest.raises(KeysInvalid, match=complaint):
+        read_first(large_file)
 
 
 async def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -86,6 +89,8 @@ async def test_a_reader_that_takes_too_long_is_ended(
 
     with pytest.raises(ReaderFailed, match=r"took longer than 0\.01 s"):
         await read_beside(large_file)
+    with pytest.raises(ReaderFailed, match=r"took longer than 0\.01 s"):
+        read_first(large_file)
 
     assert not find_readers()
 
@@ -99,6 +104,22 @@ async def test_a_reader_that_dies_is_a_complaint(large_file: Path) -> None:
 
     with pytest.raises(ReaderFailed, match="ended before it was done"):
         await reading
+
+
+@pytest.mark.parametrize("said", ["", "x", "12345678", "12345678x"])
+async def test_a_reader_that_says_too_little_is_a_complaint(
+    large_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """Whatever came before it ended, half a file doesn't pass for a whole one."""
+    program = tmp_path / "reader"
+    program.write_text(f"#!/bin/sh\nprintf '{said}'\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+    with pytest.raises(ReaderFailed, match="ended before it was done"):
+        await read_beside(large_file)
+    with pytest.raises(ReaderFailed, match="ended before it was done"):
+        read_first(large_file)
 
 
 async def test_a_reading_that_is_given_up_leaves_no_process(large_file: Path) -> None:
