@@ -41,7 +41,7 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> No
 class Service:
     """Workers, started as an operator starts them."""
 
-    def __init__(self, workers: int, **settings: str) -> None:
+    def __init__(self, workers: int, folder: Path, **settings: str) -> None:
         self.metrics_url = f"http://127.0.0.1:{(metrics_port := free_port())}/metrics"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FACADE_")}
         self.process = subprocess.Popen(
@@ -51,6 +51,7 @@ class Service:
             env={
                 **kept,
                 **(settings or {"FACADE_API_KEY": KEY}),
+                "TMPDIR": str(folder),  # what a killed parent leaves is the test's to remove
                 "FACADE_TRITON_URL": "127.0.0.1:1",
                 "FACADE_METRICS_PORT": str(metrics_port),
                 "FACADE_DRAIN_S": "0",
@@ -91,9 +92,9 @@ class Service:
 
 
 @pytest.fixture(name="service")
-def _service() -> Iterator[Service]:
+def _service(tmp_path: Path) -> Iterator[Service]:
     """Two workers."""
-    service = Service(2)
+    service = Service(2, tmp_path)
     yield service
     service.process.kill()
     service.process.communicate()
@@ -127,7 +128,7 @@ def test_workers_grant_a_quota_together(tmp_path: Path) -> None:
         f"tiers: {{small: {{requests_per_minute: 10}}}}\n"
         f"keys: [{{name: one, sha256: '{digest}', tier: small}}, {{name: two, sha256: '{'0' * 64}', tier: small}}]"
     )
-    service = Service(3, FACADE_KEYS_FILE=str(keys_file))
+    service = Service(3, tmp_path, FACADE_KEYS_FILE=str(keys_file))
     try:
         with httpx.Client() as kept:
             kept_seen = [service.infer(kept) for _ in range(8)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from facade.access.keyfile import read_keys
+from facade.access.key_reader import read_keys
 from facade.commands.keys import keys
 
 
