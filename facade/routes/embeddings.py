@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 
-from facade.context import context_of
-from facade.schemas import decode, to_openapi_body
+from facade.routes.direct import add_documented
+from facade.schemas import decode
 from facade.schemas.openai import EMBEDDINGS_DECODER, EmbeddingsRequest
 
 if TYPE_CHECKING:
@@ -64,12 +64,8 @@ def build_router(endpoint: Endpoint) -> APIRouter:
     """
     router = APIRouter(tags=["openai"])
 
-    @router.post("/v1/embeddings", openapi_extra=to_openapi_body(EmbeddingsRequest))
-    async def create_embeddings(request: Request) -> Response:
-        """Turn one text or several into vectors."""
-        content = await endpoint(context_of(request.scope), await request.body())
-        return Response(content, media_type="application/json")
-
+    about = "Turn one text or several into vectors."
+    add_documented(router, "/v1/embeddings", endpoint, wire_model=EmbeddingsRequest, about=about)
     return router
 
 

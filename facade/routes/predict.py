@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 
-from facade.context import context_of
 from facade.errors import InvalidInput
+from facade.routes.direct import add_documented
 from facade.routes.embeddings import to_numbers
-from facade.schemas import decode, to_openapi_body
+from facade.schemas import decode
 from facade.schemas.predict import PREDICT_DECODER, EmbeddingParameters, PredictRequest
 
 if TYPE_CHECKING:
@@ -74,12 +74,8 @@ def build_router(endpoint: Endpoint) -> APIRouter:
     """
     router = APIRouter(tags=["plain"])
 
-    @router.post("/predict", openapi_extra=to_openapi_body(PredictRequest))
-    async def predict(request: Request) -> Response:
-        """Run a model on one text or several; the result has the shape of the input."""
-        content = await endpoint(context_of(request.scope), await request.body())
-        return Response(content, media_type="application/json")
-
+    about = "Run a model on one text or several; the result has the shape of the input."
+    add_documented(router, "/predict", endpoint, wire_model=PredictRequest, about=about)
     return router
 
 
