@@ -14,12 +14,12 @@ from facade import __version__, problems
 from facade.callers import Callers, build_cache
 from facade.errors import FacadeError, InvalidInput, MethodNotAllowed, RouteNotFound
 from facade.inference.catalogue import Catalogue
-from facade.inference.embed import Embed
+from facade.inference.encode import Encode
 from facade.inference.runner import Limits
 from facade.middleware.body_limit import BodyLimit
 from facade.middleware.deadline import Deadline
 from facade.middleware.observe import Observe
-from facade.routes import embeddings, models, operations, predict
+from facade.routes import classify, embeddings, models, operations, plain_tasks, predict, rerank
 from facade.routes.direct import Direct
 from facade.routes.templates import build_namer
 from facade.server import Drain
@@ -75,11 +75,11 @@ def build_app(
     catalogue = Catalogue(triton, settings.catalogue_interval_s)
     callers = Callers(settings, metrics)
     cache = build_cache(settings, metrics)
-    embed = Embed(triton, catalogue, cache=cache, limits=_limits(settings), observer=metrics)
+    encode = Encode(triton, catalogue, cache=cache, limits=_limits(settings), observer=metrics)
     metrics.watch(
         "facade_triton_up", "1 while Triton answers, else 0.", lambda: catalogue.is_current, mode="livemin"
     )
-    metrics.watch("facade_queue_depth", "Items that wait for a call to Triton.", lambda: embed.queue_depth)
+    metrics.watch("facade_queue_depth", "Items that wait for a call to Triton.", lambda: encode.queue_depth)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -95,7 +95,7 @@ def build_app(
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await embed.aclose()
+            await encode.aclose()
             if cache is not None:
                 await cache.aclose()
             await callers.aclose()
@@ -105,8 +105,12 @@ def build_app(
                 await asyncio.to_thread(tracing.flush)
 
     endpoints = {
-        "/predict": predict.build_endpoint(catalogue, embed, settings.default_model),
-        "/v1/embeddings": embeddings.build_endpoint(embed, metrics.observe_stage),
+        "/predict": predict.build_endpoint(
+            catalogue, plain_tasks.build_tasks(encode), settings.default_model
+        ),
+        "/v1/embeddings": embeddings.build_endpoint(encode, metrics.observe_stage),
+        "/v1/classify": classify.build_endpoint(encode),
+        "/v1/rerank": rerank.build_endpoint(encode),
     }
     has_docs = settings.environment == "development"
     app = FastAPI(
@@ -122,7 +126,12 @@ def build_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.include_router(operations.build_router(catalogue, metrics, drain))
-    for path, router in (("/predict", predict.build_router), ("/v1/embeddings", embeddings.build_router)):
+    for path, router in (
+        ("/predict", predict.build_router),
+        ("/v1/embeddings", embeddings.build_router),
+        ("/v1/classify", classify.build_router),
+        ("/v1/rerank", rerank.build_router),
+    ):
         app.include_router(router(endpoints[path]))
     app.include_router(models.build_router(catalogue))
     app.add_exception_handler(FacadeError, _answer_error)
@@ -143,6 +152,7 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         max_inputs=settings.max_inputs,
         max_item_bytes=settings.max_text_bytes,
+        max_image_bytes=settings.max_image_bytes,
         calls_in_flight=settings.calls_in_flight,
         max_queued_items=settings.max_queued_items,
     )

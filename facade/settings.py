@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     megabyte, and its neighbours waiting. 256 KiB are some 60,000 tokens of English.
     """
 
+    max_image_bytes: Annotated[int, Field(ge=1)] = 4 * 1024 * 1024
+    """Largest single image file, in bytes. With base64's third more it fits `body_limit_bytes`."""
+
     calls_in_flight: Annotated[int, Field(ge=1)] = 2
     """
     Merged gRPC calls under way for one model version. More lowers the wait for a free call and makes batches

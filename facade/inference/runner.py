@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from facade.context import RequestContext
     from facade.inference.catalogue import ServedModel
 
-MAX_CALL_BYTES = 256 * 1024
-"""Where a merged call counts as full, so that huge items travel nearly alone and hold up few others."""
-
-
 BATCHERS_KEPT = 64
 """Model versions that are remembered while nobody asks for them."""
 
@@ -40,7 +36,10 @@ class Limits:
     """Most items in one request."""
 
     max_item_bytes: int = 256 * 1024
-    """Most bytes of one item."""
+    """Most bytes of one text."""
+
+    max_image_bytes: int = 4 * 1024 * 1024
+    """Most bytes of one encoded image."""
 
     calls_in_flight: int = 2
     """Merged calls under way for one model version."""
@@ -76,6 +75,8 @@ class Runner:
     Args:
         make_call: Gives what runs one merged call of a model's version: items, and the seconds that are left.
 
+        call_bytes: Gives where a merged call of a model counts as full.
+
         cache: Where answers are kept; None keeps none.
 
         limits: What one model takes in.
@@ -88,12 +89,14 @@ class Runner:
         make_call: Callable[
             [ServedModel, int], Callable[[Sequence[bytes], float], Awaitable[Sequence[bytes]]]
         ],
+        call_bytes: Callable[[ServedModel], int],
         *,
         cache: ItemCache | None,
         limits: Limits,
         observer: Observer,
     ) -> None:
         self._make_call = make_call
+        self._call_bytes = call_bytes
         self._cache = cache
         self._limits = limits
         self._observer = observer
@@ -173,7 +176,7 @@ class Runner:
                 self._make_call(model, version),
                 max_batch_size=model.max_batch_size,
                 max_calls=self._limits.calls_in_flight,
-                max_batch_weight=max(MAX_CALL_BYTES, self._limits.max_item_bytes),
+                max_batch_weight=self._call_bytes(model),
                 weigh=len,
                 admission=Admission(
                     min_items=in_calls,

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from fastapi import APIRouter
 
+from facade.inference.embed import embed_texts
 from facade.routes.direct import add_documented
 from facade.schemas import decode
 from facade.schemas.openai import EMBEDDINGS_DECODER, EmbeddingsRequest
@@ -18,16 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from facade.context import RequestContext
-    from facade.inference.embed import Embed, Embeddings
+    from facade.inference.embed import Embeddings
+    from facade.inference.encode import Encode
     from facade.routes.direct import Endpoint
 
 
-def build_endpoint(embed: Embed, observe_stage: Callable[[str, float], None]) -> Endpoint:
+def build_endpoint(encode: Encode, observe_stage: Callable[[str, float], None]) -> Endpoint:
     """
     Make the endpoint.
 
     Args:
-        embed: The use case.
+        encode: Who has items answered.
 
         observe_stage: Told how long the writing of an answer took, in seconds.
 
@@ -37,7 +39,8 @@ def build_endpoint(embed: Embed, observe_stage: Callable[[str, float], None]) ->
 
     async def create_embeddings(context: RequestContext, body: bytes) -> bytes:
         wanted = decode(EMBEDDINGS_DECODER, body)
-        answer = await embed.embed_texts(
+        answer = await embed_texts(
+            encode,
             wanted.model,
             [wanted.input] if isinstance(wanted.input, str) else wanted.input,
             context,

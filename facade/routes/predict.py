@@ -1,34 +1,56 @@
-"""``POST /predict``: one plain route for every task."""
+"""``POST /predict``: one plain route for every task; each task answers for itself."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-import orjson
 from fastapi import APIRouter
 
 from facade.errors import InvalidInput
 from facade.routes.direct import add_documented
-from facade.routes.embeddings import to_numbers
 from facade.schemas import decode
-from facade.schemas.predict import PREDICT_DECODER, EmbeddingParameters, PredictRequest
+from facade.schemas.predict import PREDICT_DECODER, PredictRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from facade.context import RequestContext
-    from facade.inference.catalogue import Catalogue
-    from facade.inference.embed import Embed
+    from facade.inference.catalogue import Catalogue, ServedModel
     from facade.routes.direct import Endpoint
 
 
-def build_endpoint(catalogue: Catalogue, embed: Embed, default_model: str | None) -> Endpoint:
+class PlainTask(Protocol):
+    """Answers ``POST /predict`` for the models of one task."""
+
+    async def __call__(self, wanted: PredictRequest, model: ServedModel, context: RequestContext) -> bytes:
+        """
+        Answer one request.
+
+        Args:
+            wanted: The request.
+
+            model: Who is to answer.
+
+            context: Who asks.
+
+        Returns:
+            JSON.
+
+        Raises:
+            FacadeError: If there is no such answer.
+        """
+
+
+def build_endpoint(
+    catalogue: Catalogue, tasks: Mapping[str, PlainTask], default_model: str | None
+) -> Endpoint:
     """
     Make the endpoint.
 
     Args:
         catalogue: Which models there are.
 
-        embed: The use case for the task embedding.
+        tasks: What answers, by the model card's task.
 
         default_model: What answers when the request names no model and several are served.
 
@@ -38,26 +60,14 @@ def build_endpoint(catalogue: Catalogue, embed: Embed, default_model: str | None
 
     async def predict(context: RequestContext, body: bytes) -> bytes:
         wanted = decode(PREDICT_DECODER, body)
-        param, given = _find_inputs(wanted)
-        model_name = wanted.model or choose_model(catalogue, default_model, context.key_models)
-        parameters = _to_embedding_parameters(wanted)
-        answer = await embed.embed_texts(
-            model_name,
-            [given] if isinstance(given, str) else given,
-            context,
-            dimensions=parameters.dimensions,
-            truncate=parameters.truncate,
-            param=param,
-        )
-        vectors = [to_numbers(vector) for vector in answer.vectors]
-        content = {
-            "model": answer.model.name,
-            "version": answer.version,
-            "task": answer.model.card.task,
-            "result": vectors[0] if isinstance(given, str) else vectors,
-            "usage": {"prompt_tokens": answer.prompt_tokens, "total_tokens": answer.prompt_tokens},
-        }
-        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+        name = wanted.model or choose_model(catalogue, default_model, context.key_models)
+        model = catalogue.find(name, context.key_models)
+        answer = tasks.get(model.card.task)
+        if answer is None:
+            raise InvalidInput(
+                f"The model {name!r} is for {model.card.task}, not for /predict.", param="model"
+            )
+        return await answer(wanted, model, context)
 
     return predict
 
@@ -74,7 +84,7 @@ def build_router(endpoint: Endpoint) -> APIRouter:
     """
     router = APIRouter(tags=["plain"])
 
-    about = "Run a model on one text or several; the result has the shape of the input."
+    about = "Run a model on one input or several; the result has the shape of the input."
     add_documented(router, "/predict", endpoint, wire_model=PredictRequest, about=about)
     return router
 
@@ -103,18 +113,3 @@ def choose_model(catalogue: Catalogue, default_model: str | None, globs: tuple[s
         raise InvalidInput(f"'model' is missing; name one of {', '.join(names)}.", param="model")
     # With none at all, the catalogue's own look-up says why.
     return names[0] if names else "default"
-
-
-def _find_inputs(wanted: PredictRequest) -> tuple[str, str | list[str]]:
-    if (wanted.prompt is None) == (wanted.inputs is None):
-        raise InvalidInput("Send either 'prompt' or 'inputs'.", param="prompt")
-    if wanted.prompt is not None:
-        return "prompt", wanted.prompt
-    return "inputs", wanted.inputs or []
-
-
-def _to_embedding_parameters(wanted: PredictRequest) -> EmbeddingParameters:
-    try:
-        return msgspec.convert(wanted.parameters, EmbeddingParameters)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(f"'parameters': {error}.", param="parameters") from None

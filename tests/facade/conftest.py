@@ -63,3 +63,10 @@ async def until_ready(client: httpx.AsyncClient) -> None:
     async with asyncio.timeout(10):
         while (await client.get("/health/ready")).status_code != 200:
             await asyncio.sleep(0.01)
+
+
+async def until_served(client: httpx.AsyncClient, *names: str) -> None:
+    """Wait until the façade has seen models of these names."""
+    async with asyncio.timeout(10):
+        while not set(names) <= {entry["id"] for entry in (await client.get("/v1/models")).json()["data"]}:
+            await asyncio.sleep(0.01)

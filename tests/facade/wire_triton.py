@@ -33,6 +33,16 @@ def vector_of(text: str) -> np.ndarray[Any, np.dtype[np.float32]]:
     return (raw / np.linalg.norm(raw)).astype("<f4")
 
 
+def scores_of(text: str, labels: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Make the scores that belong to a text: between 0 and 1, different for different texts."""
+    return np.abs(vector_of(text)[:labels])
+
+
+def score_of(query: str, document: str) -> float:
+    """Make the score that belongs to a pair."""
+    return float(vector_of(f"{query}|{document}")[0])
+
+
 def count_tokens(text: str) -> int:
     """Count a text's tokens: its words and two special ones."""
     return len(text.split()) + 2
@@ -121,7 +131,7 @@ class WireTriton(GRPCInferenceServiceServicer):
             raise
         if self.failure is not None:
             await context.abort(*self.failure)
-        if request.model_version and int(request.model_version) not in self.models["minilm"]["versions"]:
+        if request.model_version and int(request.model_version) not in self._versions(request):
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE,
                 f"Request for unknown model: 'minilm' version {request.model_version} is not at ready state",
@@ -129,11 +139,38 @@ class WireTriton(GRPCInferenceServiceServicer):
         if any(self.poison in text for text in texts):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "one text is poison")
         response = pb.ModelInferResponse(model_name=request.model_name, model_version="1")
-        response.outputs.add(name="embedding", datatype="FP32", shape=[len(texts), DIMENSION])
-        response.outputs.add(name="num_input_tokens", datatype="UINT32", shape=[len(texts), 1])
-        response.raw_output_contents.append(b"".join(vector_of(text).tobytes() for text in texts))
-        response.raw_output_contents.append(struct.pack(f"<{len(texts)}I", *map(count_tokens, texts)))
+        for name, datatype, width, raw in self._answer(request, texts):
+            response.outputs.add(name=name, datatype=datatype, shape=[len(texts), width])
+            response.raw_output_contents.append(raw)
         return response
+
+    def _versions(self, request: Any) -> list[int]:
+        """List the versions of the model that is asked."""
+        versions: list[int] = self.models[request.model_name]["versions"]
+        return versions
+
+    def _answer(self, request: Any, texts: list[str]) -> list[tuple[str, str, int, bytes]]:
+        """Give each output's name, datatype, width and content, as the model's task has it."""
+        card = self.models[request.model_name]["card"]
+        task = card["task"] if isinstance(card, dict) else "embedding"
+        if task == "image-classification":
+            rows = [scores_of(text, len(card["labels"])) for text in texts]
+            return [("scores", "FP32", len(card["labels"]), b"".join(row.tobytes() for row in rows))]
+        counts = [count_tokens(text) for text in texts]
+        if task == "text-classification":
+            name, width = "scores", len(card["labels"])
+            rows = [scores_of(text, width) for text in texts]
+        elif task == "reranking":
+            documents = _read_texts(request.raw_input_contents[1])
+            name, width = "score", 1
+            pairs = zip(texts, documents, strict=True)
+            rows = [np.array([score_of(query, document)], dtype="<f4") for query, document in pairs]
+        else:
+            name, width, rows = "embedding", DIMENSION, [vector_of(text) for text in texts]
+        return [
+            (name, "FP32", width, b"".join(row.tobytes() for row in rows)),
+            ("num_input_tokens", "UINT32", 1, struct.pack(f"<{len(counts)}I", *counts)),
+        ]
 
 
 def _read_texts(raw: bytes) -> list[str]:

@@ -50,7 +50,9 @@ class Model:
 
     def make_runner(self) -> Runner:
         """Make a runner without a cache."""
-        return Runner(self.make_call, cache=None, limits=Limits(), observer=SilentObserver())
+        return Runner(
+            self.make_call, lambda _model: 1 << 20, cache=None, limits=Limits(), observer=SilentObserver()
+        )
 
 
 async def test_retired_versions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from facade.context import SCOPE_KEY, RequestContext
 from facade.inference.catalogue import Catalogue
-from facade.inference.embed import Embed
+from facade.inference.encode import Encode
 from facade.inference.runner import Limits
 from facade.routes import embeddings
 from facade.routes.direct import Direct
@@ -52,15 +52,15 @@ class PlainFacade:
         triton = TritonClient(os.environ["PEER_TRITON"])
         catalogue = Catalogue(triton, 1.0)
         limits = Limits(calls_in_flight=int(os.environ["PEER_CALLS_IN_FLIGHT"]))
-        embed = Embed(triton, catalogue, limits=limits)
+        encode = Encode(triton, catalogue, limits=limits)
         await catalogue.refresh()
         following = asyncio.create_task(catalogue.follow())
-        endpoint = embeddings.build_endpoint(embed, _forget_stage)
+        endpoint = embeddings.build_endpoint(encode, _forget_stage)
         self._direct = Direct(_answer_health, {"/v1/embeddings": endpoint})
         await send({"type": "lifespan.startup.complete"})
         await receive()
         following.cancel()
-        await embed.aclose()
+        await encode.aclose()
         await triton.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -1,0 +1,79 @@
+"""``POST /v1/rerank``, as Cohere's and Jina's clients call it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import orjson
+from fastapi import APIRouter
+
+from facade.inference.rerank import rerank_documents
+from facade.routes.direct import add_documented
+from facade.schemas import decode
+from facade.schemas.rerank import RERANK_DECODER, RerankRequest
+
+if TYPE_CHECKING:
+    from facade.context import RequestContext
+    from facade.inference.encode import Encode
+    from facade.routes.direct import Endpoint
+
+
+def build_endpoint(encode: Encode) -> Endpoint:
+    """
+    Make the endpoint.
+
+    Args:
+        encode: Who has items answered.
+
+    Returns:
+        What answers ``POST /v1/rerank``.
+    """
+
+    async def rerank(context: RequestContext, body: bytes) -> bytes:
+        wanted = decode(RERANK_DECODER, body)
+        texts = wanted.texts()
+        answer = await rerank_documents(
+            encode,
+            wanted.model,
+            wanted.query,
+            texts,
+            context,
+            top_n=wanted.top_n,
+            truncate=wanted.truncate,
+        )
+        results: list[dict[str, object]] = [asdict(found) for found in answer.results]
+        if wanted.return_documents:
+            for result, found in zip(results, answer.results, strict=True):
+                result["document"] = {"text": texts[found.index]}
+        tokens = answer.prompt_tokens
+        return orjson.dumps(
+            {
+                "id": context.request_id,
+                "object": "list",
+                "model": answer.model.name,
+                "results": results,
+                # Cohere's accounting and Jina's; both clients read one of them.
+                "meta": {"billed_units": {"search_units": 1}, "tokens": {"input_tokens": tokens}},
+                "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            }
+        )
+
+    return rerank
+
+
+def build_router(endpoint: Endpoint) -> APIRouter:
+    """
+    Make the routes.
+
+    Args:
+        endpoint: What answers.
+
+    Returns:
+        The router.
+    """
+    router = APIRouter(tags=["reranking"])
+
+    about = "Order documents by how well they answer a query."
+    add_documented(router, "/v1/rerank", endpoint, wire_model=RerankRequest, about=about)
+    return router
