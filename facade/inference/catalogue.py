@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -65,6 +65,27 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
     labels: tuple[str, ...] = ()
     """Class names, in the order of the scores."""
+
+    max_model_len: int | None = None
+    """Most tokens of a prompt and its answer together."""
+
+    chat_template: str | None = None
+    """How a conversation becomes a prompt: Jinja, as Hugging Face's tokenizers have it."""
+
+    special_tokens: dict[str, str] = {}
+    """Texts of the special tokens by role: bos_token, eos_token, …"""
+
+    adds_bos: bool = False
+    """Whether the model's tokenizer puts the bos_token before each prompt by itself."""
+
+    default_sampling: dict[str, Any] = {}
+    """Sampling parameters where the caller gives none, of the model's ``generation_config.json``."""
+
+    max_n: int | None = None
+    """Most answers that one call gives; None where a call is good for one."""
+
+    max_logprobs: int | None = None
+    """Most tokens reported at one place of an answer."""
 
     default_cache_ttl_s: float | None = None
     """How long an answer may be kept, in seconds."""
