@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from ipaddress import IPv4Address, IPv6Address
 
 SCOPE_KEY = "facade.context"
@@ -62,7 +62,13 @@ class RequestContext:
     """Inputs in the request."""
 
     tokens: int = 0
-    """Tokens the model read."""
+    """Tokens the model read and wrote."""
+
+    completion_tokens: int = 0
+    """Those of them that it wrote."""
+
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+    """Called once the request is over, however it ended: gives back what it holds."""
 
 
 def context_of(scope: Mapping[str, Any]) -> RequestContext:

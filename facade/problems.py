@@ -92,6 +92,12 @@ def find_problem(error: Exception) -> Problem:
     return UNEXPECTED
 
 
+def code_of(error: Exception) -> str:
+    """The word that a program can switch on."""
+    own = error.code if isinstance(error, errors.FacadeError) else None
+    return own or find_problem(error).code
+
+
 def to_response(scope: Scope, error: Exception) -> Response:
     """
     Write an error in the shape of the surface that was called.
@@ -105,6 +111,27 @@ def to_response(scope: Scope, error: Exception) -> Response:
         The response, with ``Retry-After`` and ``retry-after-ms`` where waiting helps.
     """
     problem = find_problem(error)
+    content, media_type = _to_body(scope.get("path", ""), error, problem)
+    return Response(content, problem.status, headers=_headers(error, problem), media_type=media_type)
+
+
+def to_frame(scope: Scope, error: Exception) -> bytes:
+    """
+    Write an error as the last event of a stream that has begun, in the shape of the surface that was called.
+
+    Args:
+        scope: The request's ASGI scope.
+
+        error: What ended the stream.
+
+    Returns:
+        A server-sent event.
+    """
+    return b"data: " + _to_body(scope.get("path", ""), error, find_problem(error))[0] + b"\n\n"
+
+
+def _to_body(path: str, error: Exception, problem: Problem) -> tuple[bytes, str]:
+    """An error's JSON and its media type."""
     if isinstance(error, errors.FacadeError):
         message, param, code = error.message, error.param, error.code or problem.code
     else:
@@ -114,7 +141,6 @@ def to_response(scope: Scope, error: Exception) -> Response:
             None,
             problem.code,
         )
-    path = scope.get("path", "")
     media_type = "application/json"
     body: dict[str, object]
     if path.startswith("/v1/"):
@@ -133,8 +159,7 @@ def to_response(scope: Scope, error: Exception) -> Response:
             "instance": path,
         }
     # A path or a text from the caller can hold what UTF-8 can't; nothing may fail on the way to an error.
-    content = orjson.dumps(_well_formed(body))
-    return Response(content, problem.status, headers=_headers(error, problem), media_type=media_type)
+    return orjson.dumps(_well_formed(body)), media_type
 
 
 def _headers(error: Exception, problem: Problem) -> dict[str, str]:

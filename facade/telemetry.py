@@ -33,6 +33,9 @@ LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 STAGE_BUCKETS_S = (1e-5, 2.5e-5, 1e-4, 2.5e-4, 1e-3, 2.5e-3, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0)
 """From ten microseconds, an authentication, to ten seconds, a model in trouble."""
 
+TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5.0, 10.0, 30.0)
+"""From a toy's token to the first token of a long prompt behind a full queue."""
+
 BREAKER_VALUES = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -159,6 +162,28 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self._broken_streams = Counter(
+            "facade_streams_broken_total",
+            "Streams that ended early, after a status of 200, by the error's code.",
+            ("code",),
+            registry=self.registry,
+        )
+        self._first_token = Histogram(
+            "facade_time_to_first_token_seconds",
+            "From a prompt's arrival to the first piece of its answer, in seconds; stored answers don't count.",
+            ("model",),
+            buckets=TOKEN_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._output_token = Histogram(
+            "facade_time_per_output_token_seconds",
+            "Mean time between tokens of one answer after its first piece, in seconds.",
+            ("model",),
+            buckets=TOKEN_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._first_token_child = cache(lambda model: self._first_token.labels(model).observe)
+        self._output_token_child = cache(lambda model: self._output_token.labels(model).observe)
         self._request_child = cache(lambda *labels: self._requests.labels(*labels).inc)
         self._latency_child = cache(lambda *labels: self._latency.labels(*labels).observe)
         self._batch_child = cache(lambda model: self._batch_size.labels(model).observe)
@@ -181,6 +206,18 @@ class Metrics:
     def observe_stage(self, stage: str, seconds: float) -> None:
         """Record the time spent in one stage, in seconds."""
         self._stage_child(stage)(seconds)
+
+    def observe_first_token(self, model: str, seconds: float) -> None:
+        """Record how long a prompt waited for the first piece of its answer, in seconds."""
+        self._first_token_child(model)(seconds)
+
+    def observe_output_token(self, model: str, seconds: float) -> None:
+        """Record the mean time between two tokens of an answer, in seconds."""
+        self._output_token_child(model)(seconds)
+
+    def count_broken_stream(self, code: str) -> None:
+        """Count a stream that ended early, by its error's code."""
+        self._broken_streams.labels(code).inc()
 
     def count_refusal(self, tier: str) -> None:
         """Count a request refused for its tier's quota."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import re
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from facade import problems
 from facade.context import SCOPE_KEY, RequestContext
+from facade.errors import CallerLeft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +33,12 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
 """Routes that machines ask every few seconds; a line is worth it only when the answer isn't fine."""
+
+LAST_FRAME_S = 1.0
+"""
+Seconds that the last frame of a broken stream may take. A caller that reads nothing keeps every write waiting; its
+connection is then closed without one.
+"""
 
 UNMATCHED = "unmatched"
 """Route label of paths that lead nowhere."""
@@ -75,12 +84,14 @@ class Observe:
         context = RequestContext(_request_id(request_headers), request_headers)
         scope[SCOPE_KEY] = context
         status = 0
+        is_stream = False
         started = time.perf_counter()
 
         async def send_named(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_stream
             if message["type"] == "http.response.start":
                 status = message["status"]
+                is_stream = _is_event_stream(message["headers"])
                 headers = message["headers"]
                 headers.append((b"x-request-id", context.request_id.encode("ascii")))
                 for name, value in context.headers.items():
@@ -97,18 +108,34 @@ class Observe:
                 response = problems.to_response(scope, error)
                 status = response.status_code
                 await response(scope, receive, send_named)
+            elif is_stream:
+                await self._end_stream(scope, error, send)
             else:
                 log.exception("answer_broken_off", extra={"request_id": context.request_id})
         finally:
+            for give_back in context.at_end:
+                give_back()
             self._metrics.in_flight.dec()
             self._record(scope, context, status, time.perf_counter() - started)
+
+    async def _end_stream(self, scope: Scope, error: Exception, send: Send) -> None:
+        """Tell a caller whose stream has begun what went wrong: its status is long sent."""
+        self._metrics.count_broken_stream(problems.code_of(error))
+        if isinstance(error, CallerLeft):
+            return
+        frame = problems.to_frame(scope, error)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_FRAME_S):
+                await send({"type": "http.response.body", "body": frame})
 
     def _record(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         endpoint = getattr(scope.get("route"), "path", None) or self._name_route(scope["path"]) or UNMATCHED
         self._metrics.observe_request(method, endpoint, status, seconds)
         if context.model is not None:
-            self._metrics.count_tokens(context.model, "in", context.tokens)
+            self._metrics.count_tokens(context.model, "in", context.tokens - context.completion_tokens)
+            if context.completion_tokens:
+                self._metrics.count_tokens(context.model, "out", context.completion_tokens)
         if endpoint in PROBES and status == HTTPStatus.OK:
             return
         self._write_line(
@@ -124,9 +151,14 @@ class Observe:
                 "version": context.version,
                 "items": context.items,
                 "tokens": context.tokens,
+                "completion_tokens": context.completion_tokens,
                 "cache": context.cache,
             }
         )
+
+
+def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
 
 def _by_name(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -3,7 +3,8 @@ The short way for the routes that do inference: from the last middleware straigh
 
 FastAPI's and Starlette's own layers (two exit stacks, two exception wrappers, a walk over the routers, a `Request`, a
 `Response`) took 45 % of the CPU of an answer from memory, and did nothing that such a route needs: it takes a whole
-body and gives a whole body. FastAPI has the same endpoints, for the documentation and for everything unusual.
+body and gives a whole one, or a stream of events. FastAPI has the same endpoints, for the documentation and for
+everything unusual.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from fastapi import Request, Response
+from starlette.responses import StreamingResponse
 
 from facade.context import context_of
-from facade.errors import CallerLeft
+from facade.errors import CallerLeft, FacadeError
+from facade.problems import to_frame
 from facade.schemas import to_openapi_body
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from fastapi import APIRouter
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -25,10 +28,21 @@ if TYPE_CHECKING:
     from facade.context import RequestContext
 
 
-class Endpoint(Protocol):
-    """Answers a request that has a body, with JSON."""
+class EventStream(NamedTuple):
+    """
+    An answer that is sent while it is made, as server-sent events.
 
-    async def __call__(self, context: RequestContext, body: bytes) -> bytes:
+    An error among the frames ends the stream with one more frame, in the error shape of the surface (`problems`).
+    """
+
+    frames: AsyncIterator[bytes]
+    """Whole events, each with the empty line behind it."""
+
+
+class Endpoint(Protocol):
+    """Answers a request that has a body, with JSON or with events."""
+
+    async def __call__(self, context: RequestContext, body: bytes) -> bytes | EventStream:
         """
         Answer one request.
 
@@ -38,11 +52,21 @@ class Endpoint(Protocol):
             body: The whole body.
 
         Returns:
-            JSON; the status is 200.
+            JSON, or a stream whose first frame is certain to come; the status is 200.
 
         Raises:
             FacadeError: If there is no such answer.
         """
+
+
+EVENT_STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    # nginx holds answers back until it has 4 or 8 KiB of them, unless told not to.
+    "x-accel-buffering": "no",
+}
+
+_RAW_STREAM_HEADERS = [(name.encode(), value.encode()) for name, value in EVENT_STREAM_HEADERS.items()]
 
 
 class _Route(NamedTuple):
@@ -53,29 +77,55 @@ class _Route(NamedTuple):
 
 class Direct:
     """
-    Hand POST requests for some exact paths to their endpoints, and all others on.
+    Hand POST requests for some paths to their endpoints, and all others on.
 
     Args:
         app: FastAPI.
 
-        endpoints: By path.
+        endpoints: By exact path.
+
+        find_endpoint: Gives the endpoint and the template of another path; None if that isn't ours.
     """
 
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        endpoints: Mapping[str, Endpoint],
+        find_endpoint: Callable[[str], tuple[Endpoint, str] | None] = lambda _: None,
+    ) -> None:
         self._app = app
         self._endpoints = {path: (endpoint, _Route(path)) for path, endpoint in endpoints.items()}
+        self._find_endpoint = find_endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        found = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
-        if found is None or scope["method"] != "POST":
+        found = self._find(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if found is None:
             await self._app(scope, receive, send)
             return
         endpoint, scope["route"] = found
         content = await endpoint(context_of(scope), await read_body(receive))
+        if isinstance(content, EventStream):
+            await _send_events(content, send)
+            return
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    def _find(self, path: str) -> tuple[Endpoint, _Route] | None:
+        found = self._endpoints.get(path)
+        if found is not None:
+            return found
+        other = self._find_endpoint(path)
+        return None if other is None else (other[0], _Route(other[1]))
+
+
+async def _send_events(stream: EventStream, send: Send) -> None:
+    """Send an answer while it is made. What goes wrong goes up to the layer that answers for errors."""
+    await send({"type": "http.response.start", "status": 200, "headers": list(_RAW_STREAM_HEADERS)})
+    async for frame in stream.frames:
+        await send({"type": "http.response.body", "body": frame, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def add_documented(
@@ -98,6 +148,8 @@ def add_documented(
 
     async def answer(request: Request) -> Response:
         content = await endpoint(context_of(request.scope), await request.body())
+        if isinstance(content, EventStream):
+            return StreamingResponse(_with_error_frame(request.scope, content), headers=EVENT_STREAM_HEADERS)
         return Response(content, media_type="application/json")
 
     router.add_api_route(
@@ -108,6 +160,15 @@ def add_documented(
         description=about,
         openapi_extra=to_openapi_body(wire_model),
     )
+
+
+async def _with_error_frame(scope: Scope, stream: EventStream) -> AsyncIterator[bytes]:
+    """Frames, and an error as the last of them: FastAPI's layers make a crash of one that comes after the status."""
+    try:
+        async for frame in stream.frames:
+            yield frame
+    except FacadeError as error:
+        yield to_frame(scope, error)
 
 
 async def read_body(receive: Receive) -> bytes:
