@@ -15,7 +15,9 @@ from facade.callers import Callers, build_cache
 from facade.errors import FacadeError, InvalidInput, MethodNotAllowed, RouteNotFound
 from facade.inference.catalogue import Catalogue
 from facade.inference.encode import Encode
+from facade.inference.generate import Generate
 from facade.inference.runner import Limits
+from facade.inference.writer import GenerationLimits
 from facade.middleware.body_limit import BodyLimit
 from facade.middleware.deadline import Deadline
 from facade.middleware.observe import Observe
@@ -76,10 +78,8 @@ def build_app(
     callers = Callers(settings, metrics)
     cache = build_cache(settings, metrics)
     encode = Encode(triton, catalogue, cache=cache, limits=_limits(settings), observer=metrics)
-    metrics.watch(
-        "facade_triton_up", "1 while Triton answers, else 0.", lambda: catalogue.is_current, mode="livemin"
-    )
-    metrics.watch("facade_queue_depth", "Items that wait for a call to Triton.", lambda: encode.queue_depth)
+    generate = Generate(triton, catalogue, cache=cache, limits=_generation_limits(settings), observer=metrics)
+    _watch(metrics, catalogue, encode, generate)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -96,6 +96,7 @@ def build_app(
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await encode.aclose()
+            await generate.aclose()
             if cache is not None:
                 await cache.aclose()
             await callers.aclose()
@@ -156,6 +157,25 @@ def _limits(settings: Settings) -> Limits:
         calls_in_flight=settings.calls_in_flight,
         max_queued_items=settings.max_queued_items,
     )
+
+
+def _generation_limits(settings: Settings) -> GenerationLimits:
+    return GenerationLimits(
+        max_generations=settings.max_generations,
+        max_prompt_bytes=settings.max_text_bytes,
+        max_call_s=2 * settings.max_timeout_s,
+    )
+
+
+def _watch(metrics: Metrics, catalogue: Catalogue, encode: Encode, generate: Generate) -> None:
+    """Add the gauges that are looked up."""
+    metrics.watch(
+        "facade_triton_up", "1 while Triton answers, else 0.", lambda: catalogue.is_current, mode="livemin"
+    )
+    metrics.watch(
+        "facade_generations_running", "Answers that wait or are written now.", lambda: generate.running
+    )
+    metrics.watch("facade_queue_depth", "Items that wait for a call to Triton.", lambda: encode.queue_depth)
 
 
 async def _sample_often(metrics: Metrics) -> NoReturn:

@@ -15,6 +15,7 @@ The tree, and where on a request's way each error is raised::
     │   ├── ModelNotFound          inference: no such model or version
     │   ├── NotCached              cache: only-if-cached, and no fresh answer is stored
     │   ├── RateLimited            access: the caller's own limit is used up
+    │   ├── ReadTooSlowly          inference: a stream's caller fell too far behind the model
     │   └── CallerLeft             middleware: the connection closed before the answer
     └── ServiceError               the caller can only wait or ask elsewhere
         ├── Overloaded             inference: the service is full
@@ -98,6 +99,10 @@ class NotCached(CallerError):
 
 class RateLimited(CallerError):
     """The caller used up a limit of its own."""
+
+
+class ReadTooSlowly(CallerError):
+    """The caller read a stream so slowly that what came next could not be kept for it."""
 
 
 class CallerLeft(CallerError):

@@ -56,6 +56,8 @@ PROBLEMS: Mapping[type[errors.FacadeError], Problem] = {
     errors.RateLimited: Problem(429, "rate_limit_error", "rate_limit_exceeded", "Rate limit exceeded"),
     # RFC 9111, 5.2.1.7: "a 504 (Gateway Timeout) status code" for only-if-cached without a stored answer.
     errors.NotCached: Problem(504, "invalid_request_error", "not_cached", "Not cached"),
+    # Only ever the last frame of a stream; as a status it would be RFC 9110's word for a client that took too long.
+    errors.ReadTooSlowly: Problem(408, "invalid_request_error", "read_too_slowly", "Read too slowly"),
     # Nobody reads it; 499 is nginx's word for it in logs and metrics.
     errors.CallerLeft: Problem(499, "invalid_request_error", "caller_left", "Caller left"),
     errors.BackendFailed: Problem(502, "server_error", "backend_failed", "Model server failed"),

@@ -126,6 +126,12 @@ class Settings(BaseSettings):
     max_queued_items: Annotated[int, Field(ge=1)] = 20_000
     """Most inputs admitted and not yet answered, for one model, however fast it is; a bound on memory."""
 
+    max_generations: Annotated[int, Field(ge=1)] = 256
+    """
+    Answers of one text-generation model that wait or are written at once, in one worker. More are refused with 503:
+    what a model does at once is its slots, and the rest only waits.
+    """
+
     catalogue_interval_s: Annotated[float, Field(gt=0)] = 1.0
     """How often Triton is asked which models it has, in seconds."""
 

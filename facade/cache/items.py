@@ -127,6 +127,55 @@ class ItemCache:
             await self._share(Job(missing, compute, ttl_s, max_age_s), found)
         return self._assemble(keys, found)
 
+    @property
+    def epoch(self) -> int:
+        """How often something was purged; see `keep`."""
+        return self._filler.epoch
+
+    async def look(self, key: bytes, directives: Directives = NO_DIRECTIVES) -> CacheAnswer | None:
+        """
+        Look up one item whose answer is long in coming, and is kept with `keep` once it is whole.
+
+        Args:
+            key: From `facade.cache.keys`.
+
+            directives: What the caller asks of the cache.
+
+        Returns:
+            The stored answer; None if it has to be computed.
+
+        Raises:
+            NotCached: If the caller wants only a stored answer and there is none.
+        """
+        if directives.only_if_cached:
+            return await self._only_look([key], directives)
+        if directives.no_cache or directives.no_store:
+            self._observer.bypass(1)
+            return None
+        found, missing = self._look_in_memory([key], directives.max_age_s)
+        if missing:
+            found.update(await self._filler.look(list(missing), directives.max_age_s))
+        if not found:
+            self._observer.miss(1)
+            return None
+        return self._assemble([key], found)
+
+    def keep(self, key: bytes, value: bytes, ttl_s: float, *, epoch: int) -> None:
+        """
+        Keep an answer, unless something was purged since its computation began.
+
+        Args:
+            key: From `facade.cache.keys`.
+
+            value: The answer's bytes.
+
+            ttl_s: Seconds that it is kept.
+
+            epoch: What `epoch` was when the computation began.
+        """
+        if epoch == self._filler.epoch:
+            self._filler.keep({key: value}, ttl_s)
+
     def forget(self, model: str) -> int:
         """Drop a model's answers from this process; returns how many there were. See `facade.cache.purge`."""
         return self._forget_prefix(model_prefix(model))

@@ -3,12 +3,14 @@ Which models Triton serves, followed as they change.
 
 The catalogue asks Triton every second and keeps the last good answer: a Triton that is away makes requests fail with
 its own error, not with "no such model". The model card (one JSON string in the door's config, written at export) is
-all that the façade knows of a model; a model without one belongs to somebody else and is not listed.
+all that the façade knows of a model; a model without one belongs to somebody else and is not listed, but for those
+that take a generation's inputs as Triton's vLLM backend does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -229,14 +231,21 @@ class Catalogue:
             raise BackendUnavailable("The model server can't be reached.", retry_after_s=1.0)
 
 
+_BARE_CARD = json.dumps({"task": "text-generation"})
+"""Of a model that somebody put behind Triton's vLLM backend without us."""
+
+
 def _to_served_model(description: ModelDescription) -> ServedModel | None:
-    """A description with a readable card to a model; None otherwise."""
-    if description.model_card is None or not description.ready_versions:
+    """A description with a readable card, or of one that vLLM's backend serves without a card; None otherwise."""
+    if not description.ready_versions or (description.model_card is None and not description.can_generate):
         return None
     try:
-        card = msgspec.json.decode(description.model_card, type=ModelCard)
+        card = msgspec.json.decode(description.model_card or _BARE_CARD, type=ModelCard)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         log.exception("model_card_unreadable", extra={"model": description.name})
+        return None
+    if card.task == "text-generation" and not description.can_generate:
+        log.error("model_contract_unknown", extra={"model": description.name})
         return None
     return ServedModel(
         name=description.name,

@@ -14,6 +14,8 @@ import msgspec
 from facade.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from facade.inference.catalogue import ServedModel
 
 TASK = "text-generation"
@@ -109,7 +111,7 @@ class TokenLogprob(NamedTuple):
 class Piece(NamedTuple):
     """What one of the answers grew by."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # OpenAI's and vLLM's word; nobody calls tuple.index here
     """Which of the ``n`` answers."""
 
     text: str
@@ -132,19 +134,23 @@ class Generation(Protocol):
     Its errors are `facade.errors`. Whoever stops reading before the end calls `aclose`.
     """
 
-    model: ServedModel
-    """Who answers."""
+    @property
+    def model(self) -> ServedModel:
+        """Who answers."""
 
-    version: int
-    """The version that answers."""
+    @property
+    def version(self) -> int:
+        """The version that answers."""
 
-    prompt_tokens: int
-    """Tokens of the prompt."""
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt."""
 
-    completion_tokens: int
-    """Tokens of the pieces read so far, over all answers."""
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens of the pieces read so far, over all answers."""
 
-    def __aiter__(self) -> Generation:
+    def __aiter__(self) -> AsyncIterator[Piece]:
         """Read the pieces."""
 
     async def __anext__(self) -> Piece:

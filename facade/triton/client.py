@@ -29,7 +29,7 @@ from facade.errors import (
 from facade.triton import codec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from facade.triton.interface import ModelDescription, Tensor
 
@@ -47,6 +47,12 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
 )
+
+STREAM_METADATA = (("triton_grpc_error", "true"),)
+"""
+Asks Triton to end a stream with a status of its own where the model fails, as it does for other calls. Without it
+errors come as texts alone (server: src/grpc/infer_handler.h; since 24.08).
+"""
 
 RETRY_SOON_S = 1.0
 """What callers are told to wait when Triton is away: a supervised one is back within seconds."""
@@ -91,6 +97,34 @@ class TritonClient:
         except grpc.aio.AioRpcError as error:
             raise to_facade_error(error) from error
         return codec.from_infer_response(response)
+
+    async def stream(
+        self,
+        model_name: str,
+        model_version: str,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[str],
+        *,
+        timeout_s: float,
+    ) -> AsyncGenerator[Mapping[str, Tensor], None]:
+        """Run a decoupled model; see `TritonBackend.stream`."""
+        request = codec.to_infer_request(model_name, model_version, inputs, outputs)
+        call = self._stub.ModelStreamInfer(timeout=timeout_s, metadata=STREAM_METADATA)
+        try:
+            await call.write(request)
+            # Half-closed, the stream ends with its only request: nothing has to be read from flags.
+            await call.done_writing()
+            while (message := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # not in grpc-stubs
+                if message.error_message:
+                    raise to_stream_error(message.error_message)
+                response = message.infer_response
+                # A model may end with an empty response that only carries the FINAL flag.
+                if response.outputs:
+                    yield codec.from_infer_response(response)
+        except grpc.aio.AioRpcError as error:
+            raise to_facade_error(error) from error
+        finally:
+            call.cancel()
 
     async def describe_models(self, *, timeout_s: float) -> list[ModelDescription]:
         """Ask for all models that are ready; see `TritonBackend.describe_models`."""
@@ -151,6 +185,29 @@ def to_facade_error(error: grpc.aio.AioRpcError) -> FacadeError:
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Overloaded("The model server is out of resources.", retry_after_s=RETRY_SOON_S)
     return BackendFailed(f"The model server failed: {details or status.name}")
+
+
+def to_stream_error(message: str) -> FacadeError:
+    """
+    Turn an error that came as a text among a stream's messages into the façade's own.
+
+    What Triton itself refuses before the model sees it comes this way, without a status, whatever was asked for
+    (server: src/grpc/stream_infer_handler.cc).
+
+    Args:
+        message: Triton's text.
+
+    Returns:
+        The error to raise.
+    """
+    if "unknown model" in message or "is not found" in message or "no available versions" in message:
+        if "at ready state" in message:
+            return VersionNotReady(message)
+        return ModelNotFound(message, param="model", code="model_not_found")
+    found = _from_unavailable(message)
+    if isinstance(found, BackendUnavailable):
+        return BackendFailed(f"The model server failed: {message}")
+    return found
 
 
 def _from_unavailable(details: str) -> FacadeError:

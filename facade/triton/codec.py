@@ -137,4 +137,5 @@ def to_model_description(
         max_batch_size=config.max_batch_size,
         is_decoupled=config.model_transaction_policy.decoupled,
         model_card=card,
+        input_names=frozenset(tensor.name for tensor in config.input),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,21 @@ class Tensor:
     """
 
 
+GENERATION_INPUTS = frozenset(
+    {
+        "text_input",
+        "stream",
+        "sampling_parameters",
+        "exclude_input_in_output",
+        "return_finish_reason",
+        "return_logprobs",
+        "return_num_input_tokens",
+        "return_num_output_tokens",
+    }
+)
+"""What a decoupled model must take to be called the way that Triton's vLLM backend is."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
     """What Triton says of one model: its config's parts that a façade needs."""
@@ -47,6 +62,14 @@ class ModelDescription:
 
     model_card: str | None
     """``parameters.model_card`` of the config: JSON, written at export. None for a foreign model."""
+
+    input_names: frozenset[str] = frozenset()
+    """Names of all inputs, optional ones included."""
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether it is called like Triton's vLLM backend, whatever its own backend is."""
+        return self.is_decoupled and self.input_names >= GENERATION_INPUTS
 
 
 class TritonBackend(Protocol):
@@ -90,6 +113,39 @@ class TritonBackend(Protocol):
             DeadlineExceeded: If the time was over first.
 
             BackendFailed: If the model failed.
+        """
+
+    def stream(
+        self,
+        model_name: str,
+        model_version: str,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[str],
+        *,
+        timeout_s: float,
+    ) -> AsyncGenerator[Mapping[str, Tensor], None]:
+        """
+        Run a decoupled model once, and give its responses as they come.
+
+        The call begins with the first step of the iteration. Closing the iterator, or cancelling the task that waits
+        for its next step, cancels the call in Triton too.
+
+        Args:
+            model_name: Name in the repository.
+
+            model_version: Decimal number, or empty for the newest that the policy serves.
+
+            inputs: All inputs of the model.
+
+            outputs: Names of the outputs to send back.
+
+            timeout_s: Seconds until the call is given up, here and in Triton.
+
+        Yields:
+            The outputs of one response by name; the iteration ends after the last response.
+
+        Raises:
+            FacadeError: As `infer` does, at any step.
         """
 
     async def describe_models(self, *, timeout_s: float) -> list[ModelDescription]:

@@ -22,6 +22,8 @@ from tritonclient.grpc.service_pb2_grpc import (
     add_GRPCInferenceServiceServicer_to_server,
 )
 
+from tests.facade.wire_generation import WireGeneration
+
 DIMENSION = 8
 MAX_INPUT_TOKENS = 16
 
@@ -48,10 +50,11 @@ def count_tokens(text: str) -> int:
     return len(text.split()) + 2
 
 
-class WireTriton(GRPCInferenceServiceServicer):
+class WireTriton(WireGeneration, GRPCInferenceServiceServicer):
     """One model ``minilm`` (task embedding) with versions 1 and 2, and one without a card."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.models: dict[str, dict[str, Any]] = {
             "minilm": {
                 "versions": [1],
@@ -112,6 +115,9 @@ class WireTriton(GRPCInferenceServiceServicer):
         response = pb.ModelConfigResponse()
         response.config.name = request.name
         response.config.max_batch_size = model["max_batch_size"]
+        response.config.model_transaction_policy.decoupled = model.get("decoupled", False)
+        for name in model.get("inputs", ()):
+            response.config.input.add(name=name)
         if model["card"] is not None:
             card = model["card"] if isinstance(model["card"], str) else json.dumps(model["card"])
             response.config.parameters["model_card"].string_value = card
