@@ -25,10 +25,10 @@ MAX_TEXT_CHARACTERS = 1 << 20
 MAX_CONSTRAINT_CHARACTERS = 1 << 16
 """Longest schema, regex or grammar; compiling takes a time that grows with it."""
 
-MAX_STOP_STRINGS = 64
+MAX_STOP_STRINGS = 32
 """Most `stop` strings; each is looked for after every token. OpenAI allows 4."""
 
-MAX_STOP_CHARACTERS = 1024
+MAX_STOP_CHARACTERS = 256
 """Longest `stop` string."""
 
 MAX_SHOWN_CHARACTERS = 100
