@@ -1,6 +1,6 @@
 """The frozen values that travel between the steps; a step gets them and returns them, and keeps no state."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,75 +40,110 @@ class SourceModel:
 
 
 @dataclass(frozen=True)
+class TensorSpec:
+    """One tensor of a model, as a config declares it."""
+
+    name: str
+    """Its name."""
+
+    datatype: str
+    """Its datatype, as KServe spells it: BYTES, INT64, FP32, UINT32."""
+
+    dims: tuple[int, ...]
+    """Its shape without the batch; -1 is any length."""
+
+
+@dataclass(frozen=True)
 class Graph:
     """An ONNX file with one output that the door needs."""
 
     path: Path
     """The `.onnx` file; a large one has its weights in files beside it."""
 
-    input_names: tuple[str, ...]
-    """Names of its int64 inputs of shape (batch, sequence)."""
+    inputs: tuple[TensorSpec, ...]
+    """Its inputs, without the batch."""
 
     output_name: str
-    """Name of its float32 output of shape (batch, dimension)."""
+    """Name of its float32 output of shape (batch, width)."""
 
-    dimension: int
-    """Length of one vector."""
+    width: int
+    """Length of one row of the output: a vector's dimension, or the number of labels."""
 
     opset: int
     """ONNX operator set version."""
 
+    precision: str = "fp32"
+    """Number format of its weights."""
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return tuple(spec.name for spec in self.inputs)
+
 
 @dataclass(frozen=True)
 class Draft:
-    """Both models of one version, complete but for the manifest, in a folder that nobody reads yet."""
+    """All of one version, complete but for the manifest, in a folder that nobody reads yet."""
 
     door_folder: Path
     """What becomes `<name>/<version>/`."""
 
-    core_folder: Path
-    """What becomes `<name>_core/<version>/`."""
+    core_folder: Path | None
+    """What becomes `<name>_core/<version>/`; None for a model that has no core."""
 
     graph: Graph
-    """The graph inside *core_folder*."""
+    """The graph inside *core_folder*, or inside *door_folder* of a model without core."""
 
 
 @dataclass(frozen=True)
 class ParityPoint:
-    """One comparison: a batch of texts through the whole door, against the original."""
+    """One comparison: a batch of inputs through the whole door, against the original."""
 
     label: str
-    """What kind of texts."""
+    """What kind of inputs."""
 
     batch_size: int
-    """Texts in the batch."""
+    """Inputs in the batch."""
 
     max_tokens: int
-    """Tokens of its longest text, before truncation."""
+    """Tokens of its longest input, before truncation; 0 for images."""
 
-    min_cosine: float
-    """Lowest cosine between a text's two vectors."""
+    figures: dict[str, float]
+    """The worst of each figure in this batch, by the figure's name."""
 
 
 @dataclass(frozen=True)
 class ParityReport:
     """The figures of a passed comparison."""
 
+    measure: str
+    """What the task is measured by: cosine, top1, rank, greedy or perplexity."""
+
     points: tuple[ParityPoint, ...]
     """Every batch that was compared."""
 
-    min_cosine: float
-    """The lowest cosine of all."""
+    figures: dict[str, float]
+    """The worst of each figure; the start of its name (`min_`, `max_`) says which end is the worst."""
 
-    max_norm_difference: float
-    """The largest relative difference between the lengths of a text's two vectors."""
-
-    required_min_cosine: float
-    """What the table asks for."""
+    required: dict[str, float]
+    """What the table asks of each figure."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as the manifest records it, equal to what is read back from the file."""
-        return asdict(self) | {"points": [asdict(point) for point in self.points]}
+        return {
+            "measure": self.measure,
+            **self.figures,
+            **{f"required_{name}": bound for name, bound in self.required.items()},
+            "points": [
+                {
+                    "label": point.label,
+                    "batch_size": point.batch_size,
+                    "max_tokens": point.max_tokens,
+                    **point.figures,
+                }
+                for point in self.points
+            ],
+        }
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,14 @@
 """
-The command line: options in, exit codes out.
+The command line: its commands, and what they share.
 
-Imports nothing heavy at the top, so that `--help` and a mistyped option are answered at once.
+Imports nothing heavy, nor do the commands' own modules at their top, so that `--help` and a mistyped option are
+answered at once.
 """
-
-import json
-import sys
-from pathlib import Path
 
 import click
 
-from export import options as asked
-from export.errors import EXIT_CODES, ExportError
-from export.progress import Progress
-
-EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
+from export.commands.convert import export
+from export.commands.shared import EPILOG
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,80 +16,4 @@ def main() -> None:
     """Turn a Hugging Face model into a Triton model repository that is proven equal to the original."""
 
 
-@main.command(epilog=EPILOG)
-@click.argument("model")
-@click.option("--name", required=True, help="Name of the model in Triton and in the API.")
-@click.option(
-    "--task", help=f"One of: {', '.join(asked.BUILT_TASKS)}.  [default: found from the model's files]"
-)
-@click.option("--target", default="cpu", show_default=True, help="Hardware that the model will run on.")
-@click.option("--engine", default="onnxruntime", show_default=True, help="What runs the graph inside Triton.")
-@click.option("--precision", default="fp32", show_default=True, help="Number format of the weights.")
-@click.option(
-    "--repository",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("model_repository"),
-    show_default=True,
-    help="Model repository to publish into.",
-)
-@click.option("--revision", help="Branch, tag or commit on the hub.")
-@click.option("--model-id", help="Id to record when MODEL is a folder.  [default: the folder's name]")
-@click.option(
-    "--trust-remote-code", is_flag=True, help="Let the model's own Python code run on this machine."
-)
-@click.option("--skip-existing", is_flag=True, help="Do nothing if the stable version was made the same way.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result on stdout as one JSON object.")
-def export(  # noqa: PLR0917 - click passes every option by name
-    model: str,
-    name: str,
-    task: str | None,
-    target: str,
-    engine: str,
-    precision: str,
-    repository: Path,
-    revision: str | None,
-    model_id: str | None,
-    trust_remote_code: bool,  # noqa: FBT001 - click passes flags by name
-    skip_existing: bool,  # noqa: FBT001
-    as_json: bool,  # noqa: FBT001
-) -> None:
-    """
-    Export MODEL, a folder or a hub id, as a new stable version.
-
-    Nothing is published unless the exported model answers like the original. Progress goes to stderr.
-    """
-    wanted = asked.ExportOptions(
-        model=model,
-        name=name,
-        repository=repository,
-        task=task,
-        target=target,
-        engine=engine,
-        precision=precision,
-        revision=revision,
-        model_id=model_id,
-        trust_remote_code=trust_remote_code,
-        skip_existing=skip_existing,
-    )
-    progress = Progress(sys.stderr)
-    try:
-        asked.check_options(wanted)
-        # Imported here because it brings protobuf, gRPC and the hub client.
-        from export import pipeline  # noqa: PLC0415
-
-        publication = pipeline.run_export(wanted, progress)
-    except ExportError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
-    summary = {
-        "name": publication.name,
-        "version": publication.version,
-        "repository": str(publication.repository),
-        "is_new": publication.is_new,
-        "min_cosine": publication.manifest["parity"]["min_cosine"],
-        "seconds": {step: round(seconds, 2) for step, seconds in progress.seconds.items()},
-    }
-    if as_json:
-        click.echo(json.dumps(summary))
-    elif publication.is_new:
-        click.echo(f"Published {name} version {publication.version} to {repository}")
+main.add_command(export)

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from export.artifacts import Graph
+from export.artifacts import Graph, TensorSpec
 from export.errors import RepositoryError
 from export.profiles import TargetProfile
 
@@ -26,11 +26,17 @@ WARMUP_TOKENS = 16
 """Length of the warm-up row; any length makes the runtime allocate its buffers before the first caller waits."""
 
 
-def embedding_door_config(
-    name: str, card: dict[str, Any], profile: TargetProfile, versions: Sequence[int]
+def make_door_config(
+    name: str,
+    card: dict[str, Any],
+    profile: TargetProfile,
+    versions: Sequence[int],
+    *,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
 ) -> Any:
     """
-    Describe the door: text in, vector and token count out.
+    Describe a door: what callers send, finished answers out.
 
     Args:
         name: The model's name.
@@ -41,13 +47,18 @@ def embedding_door_config(
 
         versions: Versions that Triton serves.
 
+        inputs: What callers send.
+
+        outputs: What they get.
+
     Returns:
         The ModelConfig message.
     """
     config = _start_config(name, "python", profile, profile.door_instances, versions)
-    config.input.add(name="text", data_type=model_config_pb2.TYPE_STRING, dims=[1])
-    config.output.add(name="embedding", data_type=model_config_pb2.TYPE_FP32, dims=[card["dimension"]])
-    config.output.add(name="num_input_tokens", data_type=model_config_pb2.TYPE_UINT32, dims=[1])
+    for spec in inputs:
+        config.input.add(name=spec.name, data_type=triton_datatype(spec), dims=spec.dims)
+    for spec in outputs:
+        config.output.add(name=spec.name, data_type=triton_datatype(spec), dims=spec.dims)
     config.parameters["model_card"].string_value = json.dumps(card, separators=(",", ":"), sort_keys=True)
     return config
 
@@ -59,12 +70,12 @@ def core_config(
     versions: Sequence[int],
 ) -> Any:
     """
-    Describe the core: token ids in, vector out.
+    Describe the core: prepared tensors in, finished rows out.
 
     Args:
         name: The core model's name.
 
-        graph: What it runs: names of inputs and output, and the vector's length.
+        graph: What it runs: its inputs, its output and the output's width.
 
         profile: The target's numbers.
 
@@ -75,15 +86,29 @@ def core_config(
     """
     config = _start_config(name, "onnxruntime", profile, profile.core_instances, versions)
     warmup = config.model_warmup.add(name=WARMUP_NAME, batch_size=1)
-    for input_name in graph.input_names:
-        config.input.add(name=input_name, data_type=model_config_pb2.TYPE_INT64, dims=[-1])
-        warmup_input = warmup.inputs[input_name]
-        warmup_input.data_type = model_config_pb2.TYPE_INT64
-        warmup_input.dims.append(WARMUP_TOKENS)
+    for spec in graph.inputs:
+        config.input.add(name=spec.name, data_type=triton_datatype(spec), dims=spec.dims)
+        warmup_input = warmup.inputs[spec.name]
+        warmup_input.data_type = triton_datatype(spec)
+        warmup_input.dims.extend(WARMUP_TOKENS if size < 0 else size for size in spec.dims)
         warmup_input.zero_data = True  # random ids could lie outside the vocabulary
-    config.output.add(name=graph.output_name, data_type=model_config_pb2.TYPE_FP32, dims=[graph.dimension])
+    config.output.add(name=graph.output_name, data_type=model_config_pb2.TYPE_FP32, dims=[graph.width])
     config.parameters["intra_op_thread_count"].string_value = str(profile.core_threads)
     return config
+
+
+def triton_datatype(spec: TensorSpec) -> int:
+    """
+    Translate a datatype from KServe's spelling to the config's.
+
+    Args:
+        spec: The tensor.
+
+    Returns:
+        The number of Triton's `DataType`.
+    """
+    name = "STRING" if spec.datatype == "BYTES" else spec.datatype
+    return int(model_config_pb2.DataType.Value(f"TYPE_{name}"))
 
 
 def to_text(config: Any) -> str:

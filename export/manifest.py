@@ -15,6 +15,7 @@ from typing import Any
 from export.artifacts import Draft, ParityReport, SourceModel
 from export.options import ExportOptions
 from export.profiles import TargetProfile
+from export.runtime import runtime_fingerprint
 
 MANIFEST_FILE = "manifest.json"
 """Name of the file in the door's version folder."""
@@ -64,8 +65,9 @@ def build_manifest(
         "graph": {
             "inputs": list(draft.graph.input_names),
             "output": draft.graph.output_name,
-            "dimension": draft.graph.dimension,
+            "width": draft.graph.width,
             "opset": draft.graph.opset,
+            "precision": draft.graph.precision,
         },
         "card": card,
         "parity": parity.to_json(),
@@ -96,31 +98,8 @@ def recipe(options: ExportOptions, source: SourceModel, profile: TargetProfile) 
         "engine": options.engine,
         "precision": options.precision,
         "profile": profile.to_json(),
-        "runtime_fingerprint": runtime_fingerprint(),
+        "runtime_fingerprint": runtime_fingerprint(source.task),
     }
-
-
-def runtime_folder() -> Path:
-    """
-    Find the files that ship into a text encoder's version folder.
-
-    Returns:
-        The folder inside this package.
-    """
-    return Path(__file__).parent / "runtime" / "text_encoder"
-
-
-def runtime_fingerprint() -> str:
-    """
-    Hash the door's code, so that a newer door counts as a different recipe.
-
-    Returns:
-        SHA-256, as 64 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(runtime_folder().glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def tool_versions() -> dict[str, str]:
@@ -144,7 +123,8 @@ def hash_files(draft: Draft) -> dict[str, str]:
         SHA-256 by path; a path is `door/…` or `core/…`, without the version, which is given when publishing.
     """
     hashes: dict[str, str] = {}
-    for part, folder in (("door", draft.door_folder), ("core", draft.core_folder)):
+    folders = {"door": draft.door_folder} | ({"core": draft.core_folder} if draft.core_folder else {})
+    for part, folder in folders.items():
         for path in sorted(folder.rglob("*")):
             # NOTE: Triton's stub writes __pycache__ into a served version, whatever the environment says.
             if path.is_file() and path.name != MANIFEST_FILE and path.parent.name != "__pycache__":

@@ -1,7 +1,9 @@
 """
 One export, from what was asked for to what was published: the only module that knows the order of the steps.
 
-    find the model -> convert to ONNX -> assemble door and core -> compare with the original -> publish
+    find the model -> convert -> assemble door and core -> compare with the original -> publish
+
+What converting, assembling and comparing mean is each task's own matter (`tasks`).
 
 Everything grows in a staging folder that nobody reads; a step that fails leaves the repository as it was.
 """
@@ -9,7 +11,7 @@ Everything grows in a staging folder that nobody reads; a step that fails leaves
 import importlib.util
 
 from export import from_hub, manifest, profiles, releases
-from export.artifacts import Publication, SourceModel
+from export.artifacts import ParityReport, Publication, SourceModel
 from export.errors import ExtraMissing, RepositoryError
 from export.options import ExportOptions, check_options
 from export.profiles import TargetProfile
@@ -79,17 +81,35 @@ def _make(
     """Take a found model through the heavy steps."""
     with progress.step("Loading the converters"):
         # Imported here because torch takes seconds, and a wrong command has been answered by now.
-        from export import parity, to_onnx, to_triton  # noqa: PLC0415
+        from export import tasks, to_triton  # noqa: PLC0415
+
+        task = tasks.load_task(source.task)
 
     with releases.staging_folder(options.repository) as staging:
-        with progress.step(f"Converting {source.model_id} to ONNX"):
-            graph = to_onnx.convert_to_onnx(source, staging / "graph")
+        with progress.step(f"Converting {source.model_id}"):
+            graph = task.convert(source, staging / "graph")
         draft = to_triton.assemble(options, source, graph, profile, staging)
         with progress.step("Comparing with the original"):
-            report = parity.check_parity(source, draft, options.precision)
-        progress.tell(f"Lowest cosine to the original: {report.min_cosine:.7f}")
+            report = task.compare(source, draft, options.precision)
+        progress.tell(tell_figures(report))
         with progress.step(f"Publishing to {options.repository}"):
             return to_triton.publish_model(options, source, profile, draft, report)
+
+
+def tell_figures(report: ParityReport) -> str:
+    """
+    Sum up a comparison in one line.
+
+    Args:
+        report: The passed comparison.
+
+    Returns:
+        Each figure with what was required.
+    """
+    figures = (
+        f"{name} {value:.7g} (required {report.required[name]:g})" for name, value in report.figures.items()
+    )
+    return f"Parity over {len(report.points)} batches: {', '.join(figures)}"
 
 
 def _find_existing(options: ExportOptions, source: SourceModel, profile: TargetProfile) -> Publication | None:

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 from optimum.exporters.onnx import onnx_export_from_model
 
-from export.artifacts import Graph, SourceModel
+from export.artifacts import Graph, SourceModel, TensorSpec
 from export.errors import ConversionFailed
 from export.original import load_original, quiet
 
@@ -20,7 +20,7 @@ SENTENCE_OUTPUT = "sentence_embedding"
 """Name that optimum gives the pooled output."""
 
 
-def convert_to_onnx(source: SourceModel, folder: Path) -> Graph:
+def convert_embedder(source: SourceModel, folder: Path) -> Graph:
     """
     Convert a sentence-transformers model.
 
@@ -74,9 +74,9 @@ def _finish_graph(path: Path) -> Graph:
     onnx.checker.check_model(str(path), full_check=True)
     return Graph(
         path=path,
-        input_names=input_names,
+        inputs=tuple(TensorSpec(name, "INT64", (-1,)) for name in input_names),
         output_name=SENTENCE_OUTPUT,
-        dimension=dimension,
+        width=dimension,
         opset=next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}),
     )
 

@@ -1,115 +1,59 @@
 """
 From the graph to the two Triton models: assembled in staging, published when parity has passed.
 
-The door's folder gets its code, the source's tokenizer byte for byte, and `door.json`: all that the door needs to
-know at run time, so that it never reads a config that is shared by all versions.
+The door's folder gets its code, the source's files that it needs byte for byte, and `door.json`: all that the door
+needs to know at run time, so that it never reads a config that is shared by all versions.
 """
 
 import json
 import shutil
-import time
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from export import releases
 from export.artifacts import Draft, Graph, ParityReport, Publication, SourceModel
-from export.config_pbtxt import core_config, embedding_door_config
-from export.manifest import build_manifest, recipe, runtime_folder, write_manifest
+from export.config_pbtxt import core_config
+from export.manifest import build_manifest, recipe, write_manifest
 from export.options import ExportOptions
 from export.profiles import TargetProfile
-
-DEFAULT_CACHE_TTL_S = 86_400
-"""Seconds that the façade may keep a vector: a version's answer never changes, a day bounds the memory."""
-
-RUNTIME_FILES = ("model.py", "tokenizing.py", "batching.py")
-"""The door's code, as it is copied into each version."""
+from export.runtime import runtime_files
+from export.tasks import load_task
 
 
 def assemble(
     options: ExportOptions, source: SourceModel, graph: Graph, profile: TargetProfile, staging: Path
 ) -> Draft:
     """
-    Lay out both models of a version, complete but for the manifest.
+    Lay out all of a version, complete but for the manifest.
 
     Args:
         options: What was asked for.
 
         source: The original's files.
 
-        graph: The converted graph; its files move.
+        graph: The graph in its final precision; its files move.
 
         profile: The target's numbers.
 
-        staging: A folder that nobody reads.
+        staging: A folder that nobody reads, without `door` and `core` in it.
 
     Returns:
         The version's folders.
     """
+    files = load_task(source.task).door_files(source, graph, profile)
     door, core = staging / "door", staging / "core"
     door.mkdir()
-    for name in RUNTIME_FILES:
-        shutil.copyfile(runtime_folder() / name, door / name)
-    shutil.copyfile(source.tokenizer_file, door / "tokenizer.json")
-    settings = door_settings(options.core_name, source, graph, profile)
+    for path in (*runtime_files(source.task), *files.copied):
+        shutil.copyfile(path, door / path.name)
+    settings = files.settings | ({"core_model": options.core_name} if files.has_core else {})
     (door / "door.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    core.mkdir()
+    graph_home = core if files.has_core else door
+    graph_home.mkdir(exist_ok=True)
     for path in graph.path.parent.iterdir():  # a graph above 2 GiB has its weights in files beside it
-        path.rename(core / path.name)
-    return Draft(door_folder=door, core_folder=core, graph=graph)
-
-
-def door_settings(
-    core_name: str, source: SourceModel, graph: Graph, profile: TargetProfile
-) -> dict[str, Any]:
-    """
-    Collect what the door needs at run time.
-
-    Args:
-        core_name: Triton's name of the core.
-
-        source: The original's files.
-
-        graph: The converted graph.
-
-        profile: The target's numbers.
-
-    Returns:
-        The content of `door.json`.
-    """
-    return {
-        "core_model": core_name,
-        "core_inputs": list(graph.input_names),
-        "core_output": graph.output_name,
-        "dimension": graph.dimension,
-        "max_input_tokens": source.max_input_tokens,
-        "pad_id": source.pad_id,
-        "max_batch_size": profile.max_batch_size,
-        "grouping": asdict(profile.grouping),
-    }
-
-
-def model_card(source: SourceModel, graph: Graph) -> dict[str, Any]:
-    """
-    Collect what the façade needs to know, but for the release, which publishing adds.
-
-    Args:
-        source: The original's files.
-
-        graph: The converted graph.
-
-    Returns:
-        The model card.
-    """
-    return {
-        "task": source.task,
-        "model_id": source.model_id,
-        "revision": source.revision,
-        "created": int(time.time()),
-        "dimension": graph.dimension,
-        "max_input_tokens": source.max_input_tokens,
-        "default_cache_ttl_s": DEFAULT_CACHE_TTL_S,
-    }
+        path.rename(graph_home / path.name)
+    moved = replace(graph, path=graph_home / graph.path.name)
+    return Draft(door_folder=door, core_folder=core if files.has_core else None, graph=moved)
 
 
 def publish_model(
@@ -135,13 +79,14 @@ def publish_model(
     Raises:
         RepositoryError: If it can't be written; the release is then as it was.
     """
-    card = model_card(source, draft.graph)
+    task = load_task(source.task)
+    card = task.card(source, draft.graph)
     manifest = build_manifest(recipe(options, source, profile), draft, parity, options.name, card)
     write_manifest(draft.door_folder, manifest)
 
     def make_configs(stable: int, core_versions: list[int]) -> tuple[Any, Any]:
         released_card = card | {"release": {"stable": stable}}
-        door = embedding_door_config(options.name, released_card, profile, [stable])
+        door = task.door_config(options.name, released_card, profile, [stable])
         core = core_config(options.core_name, draft.graph, profile, core_versions)
         return door, core
 

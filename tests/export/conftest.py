@@ -1,5 +1,6 @@
 """A tiny model and what the export makes of it, each made once for the run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def converted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Gra
     """The tiny model's graph; not to be moved."""
     folder = tmp_path_factory.mktemp("converted")
     found = from_hub.find_model(ExportOptions(model=str(tiny_model), name="tiny", repository=folder))
-    return to_onnx.convert_to_onnx(found, folder / "graph")
+    return to_onnx.convert_embedder(found, folder / "graph")
 
 
 @pytest.fixture
@@ -44,10 +45,11 @@ def draft(options: ExportOptions, source: SourceModel, converted: Graph, tmp_pat
     graph_folder.mkdir()
     copy = graph_folder / converted.path.name
     copy.write_bytes(converted.path.read_bytes())
-    graph = Graph(copy, converted.input_names, converted.output_name, converted.dimension, converted.opset)
     staging = tmp_path / "staging"
     staging.mkdir()
-    return to_triton.assemble(options, source, graph, profiles.cpu_profile(2), staging)
+    return to_triton.assemble(
+        options, source, replace(converted, path=copy), profiles.cpu_profile(2), staging
+    )
 
 
 @pytest.fixture(scope="session")

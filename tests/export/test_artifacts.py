@@ -11,10 +11,14 @@ from export.artifacts import ParityPoint, ParityReport, SourceModel
 
 def test_a_parity_report_is_plain_json() -> None:
     """The figures go into the manifest as they are."""
-    report = ParityReport((ParityPoint("pair", 2, 40, 0.99999),), 0.99999, 1e-6, 0.9999)
-    assert json.loads(json.dumps(report.to_json()))["points"] == [
-        {"label": "pair", "batch_size": 2, "max_tokens": 40, "min_cosine": 0.99999}
-    ]
+    point = ParityPoint("pair", 2, 40, {"min_cosine": 0.99999})
+    report = ParityReport("cosine", (point,), {"min_cosine": 0.99999}, {"min_cosine": 0.9999})
+    assert json.loads(json.dumps(report.to_json())) == {
+        "measure": "cosine",
+        "min_cosine": 0.99999,
+        "required_min_cosine": 0.9999,
+        "points": [{"label": "pair", "batch_size": 2, "max_tokens": 40, "min_cosine": 0.99999}],
+    }
 
 
 def test_artifacts_cannot_be_changed_on_the_way() -> None:

@@ -6,18 +6,20 @@ from typing import Any
 import pytest
 
 from export import config_pbtxt
-from export.artifacts import Graph
+from export.artifacts import Graph, TensorSpec
 from export.errors import RepositoryError
 from export.profiles import cpu_profile
+from export.tasks import embedding
 
-GRAPH = Graph(Path("model.onnx"), ("input_ids", "attention_mask"), "sentence_embedding", 384, 18)
+TOKENS = tuple(TensorSpec(name, "INT64", (-1,)) for name in ("input_ids", "attention_mask"))
+GRAPH = Graph(Path("model.onnx"), TOKENS, "sentence_embedding", 384, 18)
 CARD = {"task": "embedding", "dimension": 384, "model_id": 'quote " and ü', "release": {"stable": 3}}
 
 
 @pytest.fixture
 def door() -> Any:
     """A door's config that serves version 3."""
-    return config_pbtxt.embedding_door_config("minilm", CARD, cpu_profile(2), [3])
+    return embedding.door_config("minilm", CARD, cpu_profile(2), [3])
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from export import parity, pipeline
+from export.tolerances import Tolerance
 from export.artifacts import Publication
 from export.errors import ExtraMissing, ModelNotFound, NotBuilt, ParityFailed
 from export.options import ExportOptions
@@ -63,7 +64,8 @@ def test_nothing_is_published_when_parity_fails(
     """A tolerance that can't be met leaves every file of the repository as it was, and no staging folder."""
     shutil.copytree(published.repository, options.repository)
     before = files_of(options.repository)
-    monkeypatch.setitem(parity.TOLERANCES, "fp32", parity.Tolerance(1.01, 0.0, "can't be met"))
+    impossible = {("embedding", "fp32"): Tolerance({"min_cosine": 1.01}, "can't be met")}
+    monkeypatch.setattr(parity, "TOLERANCES", impossible)
     with pytest.raises(ParityFailed):
         pipeline.run_export(options, Progress(None))
     assert files_of(options.repository) == before

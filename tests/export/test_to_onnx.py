@@ -18,7 +18,7 @@ def test_only_the_pooled_output_is_left(converted: Graph) -> None:
     model = onnx.load(str(converted.path))
     assert [output.name for output in model.graph.output] == ["sentence_embedding"]
     assert model.graph.output[0].type.tensor_type.shape.dim[1].dim_value == HIDDEN_SIZE
-    assert converted.dimension == HIDDEN_SIZE
+    assert converted.width == HIDDEN_SIZE
     assert {graph_input.name for graph_input in model.graph.input} == set(converted.input_names)
 
 
@@ -32,7 +32,7 @@ def test_a_damaged_model_is_unreadable(source: SourceModel, tmp_path: Path) -> N
     folder = shutil.copytree(source.folder, tmp_path / "copy")
     (folder / "model.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(ModelUnreadable):
-        to_onnx.convert_to_onnx(replace(source, folder=folder), tmp_path / "graph")
+        to_onnx.convert_embedder(replace(source, folder=folder), tmp_path / "graph")
 
 
 def test_an_exporter_that_fails_is_told_in_one_sentence(
@@ -45,4 +45,4 @@ def test_an_exporter_that_fails_is_told_in_one_sentence(
 
     monkeypatch.setattr(to_onnx, "onnx_export_from_model", refuse)
     with pytest.raises(ConversionFailed, match=r"Trying to export a foo model\. Try a model"):
-        to_onnx.convert_to_onnx(source, tmp_path / "graph")
+        to_onnx.convert_embedder(source, tmp_path / "graph")

@@ -1,0 +1,6 @@
+"""
+The commands of `triton-export`, a module for each group of them.
+
+    shared     what all of them print alike
+    convert    `export`: a model becomes a new version
+"""

@@ -1,0 +1,30 @@
+"""What all commands print alike: the exit codes in their help, an error as one sentence."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from export.errors import EXIT_CODES, ExportError
+
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
+"""End of every help text."""
+
+
+@contextmanager
+def errors_to_exit_codes() -> Iterator[None]:
+    """
+    End the process with an error's sentence on stderr and its kind's exit code.
+
+    Yields:
+        Nothing; holds for the `with` statement.
+
+    Raises:
+        SystemExit: If the work in it raised an ExportError.
+    """
+    try:
+        yield
+    except ExportError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)

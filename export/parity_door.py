@@ -1,0 +1,64 @@
+"""The door of an assembled version, run here as Triton will run it: its own tokenizer, grouping, padding and graph."""
+
+import json
+from collections.abc import Sequence
+
+import onnxruntime
+
+from export.artifacts import Draft
+from export.errors import ParityFailed
+from export.runtime.text_encoder.batching import FloatArray, pad_group, plan_groups, read_grouping, scatter
+from export.runtime.text_encoder.tokenizing import TextTokenizer
+
+
+class LocalDoor:
+    """The door of an assembled version, over onnxruntime in this process instead of Triton."""
+
+    def __init__(self, draft: Draft) -> None:
+        settings = json.loads((draft.door_folder / "door.json").read_text(encoding="utf-8"))
+        self._tokenizer = TextTokenizer(draft.door_folder / "tokenizer.json", settings["max_input_tokens"])
+        self._grouping = read_grouping(settings["grouping"])
+        self._settings = settings
+        if draft.core_folder is None:
+            raise ParityFailed("The version has no core, which a text door needs. Report this model.")
+        self._session = onnxruntime.InferenceSession(
+            str(draft.core_folder / draft.graph.path.name), providers=["CPUExecutionProvider"]
+        )
+        self._check_names()
+
+    def encode(self, texts: Sequence[str]) -> tuple[FloatArray, list[int]]:
+        """
+        Answer one merged batch, as the door in Triton does.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            float32 array of shape (texts, dimension), and the tokens of each text before truncation.
+        """
+        tokenized = self._tokenizer.tokenize(texts)
+        lengths = [len(ids) for ids in tokenized.ids]
+        groups = plan_groups(lengths, self._grouping, self._settings["max_batch_size"])
+        answers: list[FloatArray] = []
+        for group in groups:
+            input_ids, attention_mask = pad_group(tokenized.ids, group, self._settings["pad_id"])
+            arrays = {"input_ids": input_ids, "attention_mask": attention_mask}
+            if "token_type_ids" in self._settings["core_inputs"]:
+                arrays["token_type_ids"], _ = pad_group(tokenized.type_ids, group, 0)
+            answers.extend(self._session.run([self._settings["core_output"]], arrays))
+        vectors, failures = scatter(groups, answers, (len(texts), self._settings["dimension"]))
+        for failure in failures.values():
+            raise ParityFailed(f"The graph doesn't fit the door: {failure}. Report this model.")
+        return vectors, tokenized.num_input_tokens
+
+    def _check_names(self) -> None:
+        """Compare the graph's inputs and outputs with what the door fills and reads."""
+        inputs = {graph_input.name for graph_input in self._session.get_inputs()}
+        outputs = {output.name for output in self._session.get_outputs()}
+        fillable = {"input_ids", "attention_mask", "token_type_ids"}
+        if not inputs <= fillable or not {"input_ids", "attention_mask"} <= inputs:
+            raise ParityFailed(
+                f"The graph's inputs are {sorted(inputs)}; the door can fill {sorted(fillable)}."
+            )
+        if outputs != {self._settings["core_output"]}:
+            raise ParityFailed(f"The graph's outputs are {sorted(outputs)}, not one sentence embedding.")

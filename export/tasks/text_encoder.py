@@ -1,0 +1,58 @@
+"""What the tasks behind the text door share: the tokenizer, the grouping, the start of the card."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from export.artifacts import Graph, SourceModel
+from export.profiles import TargetProfile
+from export.tasks.base import DoorFiles
+
+DEFAULT_CACHE_TTL_S = 86_400
+"""Seconds that the façade may keep an answer: a version's answer never changes, a day bounds the memory."""
+
+
+def text_door(source: SourceModel, graph: Graph, profile: TargetProfile) -> DoorFiles:
+    """
+    Collect what a text door needs beside its code.
+
+    Args:
+        source: The original's files.
+
+        graph: The graph.
+
+        profile: The target's numbers.
+
+    Returns:
+        The tokenizer, byte for byte, and the settings.
+    """
+    settings = {
+        "core_inputs": list(graph.input_names),
+        "core_output": graph.output_name,
+        "dimension": graph.width,
+        "max_input_tokens": source.max_input_tokens,
+        "pad_id": source.pad_id,
+        "max_batch_size": profile.max_batch_size,
+        "grouping": asdict(profile.grouping),
+    }
+    return DoorFiles(copied=(source.tokenizer_file,), settings=settings)
+
+
+def start_card(source: SourceModel) -> dict[str, Any]:
+    """
+    Collect what every text model's card tells the façade.
+
+    Args:
+        source: The original's files.
+
+    Returns:
+        The card, to which the task adds its own.
+    """
+    return {
+        "task": source.task,
+        "model_id": source.model_id,
+        "revision": source.revision,
+        "created": int(time.time()),
+        "max_input_tokens": source.max_input_tokens,
+        "default_cache_ttl_s": DEFAULT_CACHE_TTL_S,
+    }
