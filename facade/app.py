@@ -21,7 +21,17 @@ from facade.inference.writer import GenerationLimits
 from facade.middleware.body_limit import BodyLimit
 from facade.middleware.deadline import Deadline
 from facade.middleware.observe import Observe
-from facade.routes import classify, embeddings, models, operations, plain_tasks, predict, rerank
+from facade.routes import (
+    classify,
+    embeddings,
+    models,
+    operations,
+    plain_generation,
+    plain_tasks,
+    predict,
+    rerank,
+)
+from facade.routes import generate as generate_routes
 from facade.routes.direct import Direct
 from facade.routes.templates import build_namer
 from facade.server import Drain
@@ -30,7 +40,8 @@ from facade.tracing import set_up_tracing
 from facade.triton.client import TritonClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -105,15 +116,39 @@ def build_app(
             if tracing is not None:
                 await asyncio.to_thread(tracing.flush)
 
+    plain = {**plain_tasks.build_tasks(encode), "text-generation": plain_generation.build_task(generate)}
     endpoints = {
-        "/predict": predict.build_endpoint(
-            catalogue, plain_tasks.build_tasks(encode), settings.default_model
-        ),
+        "/predict": predict.build_endpoint(catalogue, plain, settings.default_model),
         "/v1/embeddings": embeddings.build_endpoint(encode, metrics.observe_stage),
         "/v1/classify": classify.build_endpoint(encode),
         "/v1/rerank": rerank.build_endpoint(encode),
     }
     has_docs = settings.environment == "development"
+    app = _make_api(lifespan, has_docs=has_docs)
+    app.include_router(operations.build_router(catalogue, metrics, drain))
+    for path, router in (
+        ("/predict", predict.build_router),
+        ("/v1/embeddings", embeddings.build_router),
+        ("/v1/classify", classify.build_router),
+        ("/v1/rerank", rerank.build_router),
+    ):
+        app.include_router(router(endpoints[path]))
+    app.include_router(models.build_router(catalogue))
+    find_generate = generate_routes.build_finder(generate)
+    app.include_router(generate_routes.build_router(find_generate))
+
+    public_paths = settings.public_paths | (DOCS_PATHS if has_docs else frozenset())
+    layers: ASGIApp = Direct(app, endpoints, find_generate)
+    layers = Deadline(layers, settings.default_timeout_s, settings.max_timeout_s)
+    layers = callers.guard(layers, public_paths)
+    layers = BodyLimit(layers, settings.body_limit_bytes)
+    write_line = request_log.write if wants_lines else drop_line
+    layers = Observe(layers, metrics, drain, write_line, build_namer(app.router.routes))
+    return tracing.wrap(layers) if tracing else layers
+
+
+def _make_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], *, has_docs: bool) -> FastAPI:
+    """Make FastAPI, without what we don't need of it."""
     app = FastAPI(
         title="triton-facade",
         version=__version__,
@@ -126,27 +161,10 @@ def build_app(
         # On by default since 0.165, and a cost on every request.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
-    app.include_router(operations.build_router(catalogue, metrics, drain))
-    for path, router in (
-        ("/predict", predict.build_router),
-        ("/v1/embeddings", embeddings.build_router),
-        ("/v1/classify", classify.build_router),
-        ("/v1/rerank", rerank.build_router),
-    ):
-        app.include_router(router(endpoints[path]))
-    app.include_router(models.build_router(catalogue))
     app.add_exception_handler(FacadeError, _answer_error)
     app.add_exception_handler(StarletteHTTPException, _answer_http_exception)
     app.add_exception_handler(Exception, _answer_error)
-
-    public_paths = settings.public_paths | (DOCS_PATHS if has_docs else frozenset())
-    layers: ASGIApp = Direct(app, endpoints)
-    layers = Deadline(layers, settings.default_timeout_s, settings.max_timeout_s)
-    layers = callers.guard(layers, public_paths)
-    layers = BodyLimit(layers, settings.body_limit_bytes)
-    write_line = request_log.write if wants_lines else drop_line
-    layers = Observe(layers, metrics, drain, write_line, build_namer(app.router.routes))
-    return tracing.wrap(layers) if tracing else layers
+    return app
 
 
 def _limits(settings: Settings) -> Limits:

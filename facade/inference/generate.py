@@ -13,7 +13,7 @@ import msgspec
 
 from facade.cache.keys import ItemKeys
 from facade.cache.policy import cache_scope, cache_ttl_s, is_kept, parse_cache_control
-from facade.errors import FacadeError, InvalidInput, NotCached, VersionNotReady
+from facade.errors import FacadeError, InvalidInput, ModelNotFound, NotCached, VersionNotReady
 from facade.inference.encode import encode_texts
 from facade.inference.fair_queue import Share
 from facade.inference.generation import TASK, check_sampling
@@ -126,6 +126,7 @@ class Generate:
         context: RequestContext,
         *,
         param: str = "prompt",
+        version: int | None = None,
     ) -> Generation:
         """
         Have a prompt answered; returns once the answer has begun.
@@ -141,6 +142,8 @@ class Generate:
                 answer up at its end.
 
             param: The request's field that holds the prompt, for error messages.
+
+            version: Which version is to answer; None leaves that to the release.
 
         Returns:
             The answer, as it comes. What goes wrong from here on is raised while it is read.
@@ -163,11 +166,11 @@ class Generate:
         context.items += 1
         try:
             try:
-                return await self._open(model_name, encoded, sampling, context)
+                return await self._open(model_name, encoded, sampling, context, version=version)
             except VersionNotReady:
                 # A release moved on between the look-up and the call: ask again, once.
                 await self._catalogue.refresh()
-                return await self._open(model_name, encoded, sampling, context)
+                return await self._open(model_name, encoded, sampling, context, version=version)
         except FacadeError as error:
             explained = explain_failure(error, param=param)
             if explained is error:
@@ -179,10 +182,19 @@ class Generate:
         await self._writer.aclose()
 
     async def _open(
-        self, model_name: str, prompt: bytes, sampling: Sampling, context: RequestContext
+        self,
+        model_name: str,
+        prompt: bytes,
+        sampling: Sampling,
+        context: RequestContext,
+        *,
+        version: int | None,
     ) -> Reader:
         model = self.find(model_name, context)
-        card, order = model.card, Order(model, model.version, prompt, sampling)
+        if version is not None and version not in model.versions:
+            reason = f"The model {model_name!r} has no version {version}; ready: {', '.join(map(str, model.versions))}."
+            raise ModelNotFound(reason, param="version", code="model_not_found")
+        card, order = model.card, Order(model, version or model.version, prompt, sampling)
         check_sampling(
             sampling,
             max_n=card.max_n or DEFAULT_MAX_N,

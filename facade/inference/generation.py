@@ -7,16 +7,17 @@ one with the same request, or whether it is a stored answer, makes no difference
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
 from facade.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
-    from facade.inference.catalogue import ServedModel
+    from facade.inference.catalogue import ModelCard, ServedModel
 
 TASK = "text-generation"
 """The model card's word for models that generate."""
@@ -167,6 +168,9 @@ class Generation(Protocol):
         """Read no further; the model stops if nobody else reads on. May be called twice."""
 
 
+_FIELD_OF_REASON = re.compile(r"unknown field `(?P<unknown>\w+)`|`\$\.(?P<known>\w+)")
+"""Where msgspec names the field that is wrong."""
+
 # Of vLLM's `SamplingParams._verify_args`, and OpenAI's bounds of what a caller can mean.
 _RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0.0, 100.0),
@@ -215,3 +219,36 @@ def check_sampling(sampling: Sampling, *, max_n: int, max_logprobs: int) -> None
                 f"'logit_bias' has {token_id!r}: {bias}; keys are token ids, values between -100 and 100.",
                 param="logit_bias",
             )
+
+
+def make_sampling(card: ModelCard, given: Mapping[str, Any]) -> Sampling:
+    """
+    Read sampling parameters as a caller wrote them.
+
+    Args:
+        card: The model's; its ``default_sampling`` stands where the caller says nothing.
+
+        given: By vLLM's names; ``stop`` may be one text alone.
+
+    Returns:
+        The parameters.
+
+    Raises:
+        InvalidInput: If there is one that nobody knows, or a value of another type; ``param`` is its name.
+    """
+    known = {
+        name: value for name, value in card.default_sampling.items() if name in Sampling.__struct_fields__
+    }
+    wanted = known | dict(given)
+    if isinstance(wanted.get("stop"), str):
+        wanted["stop"] = [wanted["stop"]]
+    try:
+        return msgspec.convert(wanted, Sampling)
+    except msgspec.ValidationError as error:
+        reason = str(error)
+        found = _FIELD_OF_REASON.search(reason)
+        if found is not None and found["unknown"]:
+            name = found["unknown"]
+            raise InvalidInput(f"'{name}' is no sampling parameter that we know.", param=name) from None
+        name = found["known"] if found else "parameters"
+        raise InvalidInput(f"'{name}': {reason.partition(' - at ')[0]}.", param=name) from None

@@ -15,7 +15,7 @@ from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
 from facade.context import context_of
-from facade.errors import CallerLeft, FacadeError
+from facade.errors import CallerLeft, FacadeError, RouteNotFound
 from facade.problems import to_frame
 from facade.schemas import to_openapi_body
 
@@ -129,7 +129,13 @@ async def _send_events(stream: EventStream, send: Send) -> None:
 
 
 def add_documented(
-    router: APIRouter, path: str, endpoint: Endpoint, *, wire_model: type[Any], about: str
+    router: APIRouter,
+    path: str,
+    endpoint: Endpoint | None,
+    *,
+    wire_model: type[Any],
+    about: str,
+    find_endpoint: Callable[[str], tuple[Endpoint, str] | None] = lambda _: None,
 ) -> None:
     """
     Add an endpoint to FastAPI's router as well: for the documentation, and for whatever doesn't come the short way.
@@ -137,17 +143,22 @@ def add_documented(
     Args:
         router: Where to add it.
 
-        path: The exact path that `Direct` has it under.
+        path: The path that `Direct` has it under, or a template of such paths.
 
-        endpoint: What answers.
+        endpoint: What answers; None where that depends on the path.
 
         wire_model: The `msgspec.Struct` of its body.
 
         about: What it does, in a sentence, for the documentation.
+
+        find_endpoint: What `Direct` finds the endpoint of a template's path with.
     """
 
     async def answer(request: Request) -> Response:
-        content = await endpoint(context_of(request.scope), await request.body())
+        found = endpoint or (find_endpoint(request.url.path) or (None,))[0]
+        if found is None:
+            raise RouteNotFound(f"There is nothing at {request.url.path}.")
+        content = await found(context_of(request.scope), await request.body())
         if isinstance(content, EventStream):
             return StreamingResponse(_with_error_frame(request.scope, content), headers=EVENT_STREAM_HEADERS)
         return Response(content, media_type="application/json")

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from facade.context import RequestContext
     from facade.inference.catalogue import Catalogue, ServedModel
-    from facade.routes.direct import Endpoint
+    from facade.routes.direct import Endpoint, EventStream
 
 
 class PlainTask(Protocol):
     """Answers ``POST /predict`` for the models of one task."""
 
-    async def __call__(self, wanted: PredictRequest, model: ServedModel, context: RequestContext) -> bytes:
+    async def __call__(
+        self, wanted: PredictRequest, model: ServedModel, context: RequestContext
+    ) -> bytes | EventStream:
         """
         Answer one request.
 
@@ -34,7 +36,7 @@ class PlainTask(Protocol):
             context: Who asks.
 
         Returns:
-            JSON.
+            JSON, or a stream of events.
 
         Raises:
             FacadeError: If there is no such answer.
@@ -58,7 +60,7 @@ def build_endpoint(
         What answers ``POST /predict``.
     """
 
-    async def predict(context: RequestContext, body: bytes) -> bytes:
+    async def predict(context: RequestContext, body: bytes) -> bytes | EventStream:
         wanted = decode(PREDICT_DECODER, body)
         name = wanted.model or choose_model(catalogue, default_model, context.key_models)
         model = catalogue.find(name, context.key_models)
