@@ -3,13 +3,17 @@ What can go wrong in an export, each kind with its own exit code.
 
     ExportError
     |- BadInput            2   the command asks for something that can't be
-    |  `- NotBuilt         2   ... yet
+    |  |- NotBuilt         2   ... yet
+    |  `- TargetUnfit      2   ... on that hardware
     |- ModelNotFound       3   nothing there, or not allowed to read it
     |- ModelUnreadable     3   there, but broken or not a model of this kind
     |- ParityFailed        4   the exported model doesn't answer like the original
     |- RepositoryError     5   the model repository can't be read or written
     |- ConversionFailed    6   the model loads, but can't be turned into a graph
-    `- ExtraMissing        7   the packages that convert models aren't installed
+    |- ExtraMissing        7   the packages that convert models aren't installed
+    |- GpuNeeded           8   this step needs the GPU that will serve the model, or its software
+    |- FollowFailed        9   a running Triton didn't follow; what was served before still is
+    `- FilesChanged       10   a version's files aren't those that were exported
 
 A message is one sentence that says what happened, and one that says what to do.
 """
@@ -31,6 +35,10 @@ class BadInput(ExportError):
 
 class NotBuilt(BadInput):
     """The command asks for a task, target, engine or precision that this version doesn't have."""
+
+
+class TargetUnfit(BadInput):
+    """The command asks for something that the target's hardware, or what still runs on it, can't do."""
 
 
 class ModelNotFound(ExportError):
@@ -69,6 +77,24 @@ class ExtraMissing(ExportError):
     exit_code = 7
 
 
+class GpuNeeded(ExportError):
+    """A plan can be built on the GPU that will serve it only, and this machine lacks the GPU or TensorRT."""
+
+    exit_code = 8
+
+
+class FollowFailed(ExportError):
+    """A running Triton can't follow a release, or couldn't load it; the release is as it was."""
+
+    exit_code = 9
+
+
+class FilesChanged(ExportError):
+    """A published version's files aren't those that its manifest names."""
+
+    exit_code = 10
+
+
 EXIT_CODES: dict[int, str] = {
     0: "published (or already there, with --skip-existing)",
     2: "usage or bad input",
@@ -77,5 +103,8 @@ EXIT_CODES: dict[int, str] = {
     5: "model repository can't be read, written or locked",
     6: "model can't be converted",
     7: "the export extra isn't installed",
+    8: "this step needs the GPU that will serve the model; the message says what to run there",
+    9: "a running Triton didn't follow (--triton); the release is as it was",
+    10: "a version's files aren't those that were exported (verify)",
 }
 """Every exit code of `triton-export`, as its help prints them."""

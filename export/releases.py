@@ -1,38 +1,33 @@
 """
 The model repository on disk: one lock, atomic publishing, versions that count up.
 
-How a version appears, so that a reader (Triton, at any moment) never sees a config that names a missing version,
-nor a door whose core isn't served:
-
-1. both version folders are renamed into place, the core's first: no config names them yet;
-2. the core's config serves the old stable version and the new one;
-3. the door's config serves the new one;
-4. the core's config serves the new one only.
-
-A crash before 3 leaves the old release as it was, a crash after it the new one. What it leaves besides (staging
-folders, a core version without a door) the next publishing removes.
+A version appears in two renames, the core's folder first: no config names it yet. What makes it answer is
+`transition`. What a crash leaves besides (staging folders, a core version without a door) the next publishing removes.
 
 Rules for later editors: everything that is seen by a reader arrives by a rename; everything renamed was fsynced.
 Triton takes any folder at the repository's top for a model, a hidden one too, and doesn't start over a broken one.
 So staging lies beside the repository, not in it.
 """
 
-import fcntl
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from export import config_pbtxt
 from export.artifacts import Draft
-from export.errors import RepositoryError
+from export.disk import as_repository_error, fsync, fsync_tree, replace_file, try_lock, versions_on_disk
+from export.errors import FollowFailed, RepositoryError
+from export.following import Follower
+from export.release_state import published
+from export.transition import Folders, check_side_by_side, keep_configs, move_to, read_state
 
 LOCK_TIMEOUT_S = 60.0
-"""Seconds to wait for another publishing; one takes well under a second, so a longer wait means it hangs."""
+"""Seconds to wait for another one; a move takes well under a second, but the loading of a followed Triton longer."""
 
 _LOCK_FILE = ".lock"
 _OWNER_FILE = ".owner"
@@ -49,7 +44,7 @@ def open_repository(repository: Path) -> None:
     Raises:
         RepositoryError: If it can't be.
     """
-    with _as_repository_error(repository):
+    with as_repository_error(repository):
         repository.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=repository):
             pass
@@ -72,13 +67,13 @@ def lock_repository(repository: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iter
         RepositoryError: If another process holds it for longer.
     """
     deadline = time.monotonic() + timeout_s
-    with _as_repository_error(repository):
+    with as_repository_error(repository):
         lock = (repository / _LOCK_FILE).open("a")
     with lock:
-        while not _try_lock(lock.fileno()):
+        while not try_lock(lock.fileno()):
             if time.monotonic() > deadline:
                 raise RepositoryError(
-                    f"Another export has held {repository / _LOCK_FILE} for {timeout_s:.0f} s. "
+                    f"Another triton-export has held {repository / _LOCK_FILE} for {timeout_s:.0f} s. "
                     "Wait for it, or stop it, then repeat."
                 )
             time.sleep(_POLL_S)
@@ -99,12 +94,12 @@ def staging_folder(repository: Path) -> Iterator[Path]:
         The empty folder.
     """
     parent, prefix = _staging_place(repository)
-    with lock_repository(repository), _as_repository_error(repository):
+    with lock_repository(repository), as_repository_error(repository):
         for left in parent.glob(f"{prefix}*"):
             _remove_if_dead(left)
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
         owner = (folder / _OWNER_FILE).open("a")
-        _try_lock(owner.fileno())
+        try_lock(owner.fileno())
     try:
         content = folder / "content"
         content.mkdir()  # NOTE: mkdtemp's own folder is readable by its user only; Triton may run as another
@@ -112,22 +107,6 @@ def staging_folder(repository: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         owner.close()
-
-
-def versions_on_disk(model_folder: Path) -> list[int]:
-    """
-    List a model's version folders.
-
-    Args:
-        model_folder: The model's folder; need not exist.
-
-    Returns:
-        The versions, ascending; Triton ignores other names, and so does this.
-    """
-    if not model_folder.is_dir():
-        return []
-    names = [path.name for path in model_folder.iterdir() if path.is_dir()]
-    return sorted(int(name) for name in names if name.isdecimal() and not name.startswith("0"))
 
 
 def stable_version(repository: Path, name: str) -> int | None:
@@ -145,32 +124,21 @@ def stable_version(repository: Path, name: str) -> int | None:
     Raises:
         RepositoryError: If the name belongs to a model that this CLI didn't write, or its config is broken.
     """
-    folder = repository / name
-    config = config_pbtxt.read_config(folder)
-    if config is None:
-        if versions_on_disk(folder):
-            raise RepositoryError(
-                f"{folder} has versions but no {config_pbtxt.CONFIG_FILE}. Restore the file or remove the folder."
-            )
-        return None
-    card = config_pbtxt.read_card(config)
-    release = card.get("release") if card else None
-    stable = release.get("stable") if isinstance(release, dict) else None
-    if not isinstance(stable, int):
-        raise RepositoryError(
-            f"{folder} holds a model that triton-export didn't write. Choose another --name or remove it."
-        )
-    return stable
+    release = read_state(Folders(repository, name))
+    return None if release is None else release.stable
 
 
 def publish(
     repository: Path,
     names: tuple[str, str],
     draft: Draft,
-    make_configs: Callable[[int, list[int]], tuple[Any, Any]],
+    make_configs: Callable[[int, list[int]], tuple[Any, Any | None]],
+    *,
+    is_candidate: bool = False,
+    follower: Follower | None = None,
 ) -> int:
     """
-    Publish a staged version as the new stable one; the caller holds the lock.
+    Publish a staged version; the caller holds the lock.
 
     Args:
         repository: The model repository.
@@ -179,74 +147,131 @@ def publish(
 
         draft: The version's folders, complete, on the repository's file system; they move.
 
-        make_configs: Makes both ModelConfig messages, the door's and the core's, from the stable version and the
-            versions that the core serves.
+        make_configs: Makes the ModelConfig messages of the door and of the core (None for a generator's) from the
+            stable version and the versions that the core serves.
+
+        is_candidate: True only puts it on disk, for a later `canary`; a model's first version is stable all the same.
+
+        follower: A running Triton that is to follow.
 
     Returns:
         The version's number.
 
     Raises:
+        BadInput: If *follower* would have to serve it beside a version that it can't be served beside.
+
+        FollowFailed: If *follower* couldn't load it; the release is then as it was.
+
         RepositoryError: If it can't be written; the release is then as it was.
     """
-    door, core = (repository / name for name in names)
-    before = stable_version(repository, names[0])
-    with _as_repository_error(repository):
-        _remove_orphans(door, core)
-        version = max([0, *versions_on_disk(door), *versions_on_disk(core)]) + 1
+    folders = Folders(repository, names[0])
+    door, core = folders.door, folders.core
+    before = read_state(folders)
+    with as_repository_error(folders.repository):
+        _remove_orphans(door, core, needs_core=draft.core_folder is not None)
+        cores_on_disk = [] if draft.core_folder is None else versions_on_disk(core)
+        version = max([0, *versions_on_disk(door), *cores_on_disk]) + 1
         door_config, core_config = make_configs(version, [version])
-        _, both_config = make_configs(version, [version] if before is None else [before, version])
-        _add_version(core, draft.core_folder, version, core_config)
+        keep_configs(draft, door_config, core_config)
+        if before is not None and follower is not None and not is_candidate:
+            check_side_by_side(door / str(before.stable), draft.door_folder)
+        if draft.core_folder is not None:
+            _add_version(core, draft.core_folder, version, core_config)
         _add_version(door, draft.door_folder, version, door_config)
-        if before is not None:
-            _replace_config(core, both_config)
-            _replace_config(door, door_config)
-            _replace_config(core, core_config)
+    if before is None:
+        _follow_first(folders, [core_config, door_config], follower)
+    elif not is_candidate:
+        move_to(folders, published(before, version), follower)
     return version
+
+
+def _follow_first(folders: Folders, configs: Sequence[Any | None], follower: Follower | None) -> None:
+    """Have a model's first version loaded; if that fails there is no model, as before."""
+    if follower is None:
+        return
+    try:
+        for config in configs:
+            if config is not None:
+                follower.load(config)
+    except FollowFailed as failure:
+        for folder in (folders.door, folders.core):
+            with suppress(FollowFailed):
+                follower.unload(folder.name)
+        with as_repository_error(folders.repository):
+            _remove_whole(folders.door)
+            if configs[0] is not None:
+                _remove_whole(folders.core)
+        raise FollowFailed(f"{failure} Nothing was published.") from failure
+
+
+def _remove_whole(model: Path) -> None:
+    """Remove a model in a way that a reader sees all of it or nothing."""
+    parent, prefix = _staging_place(model.parent)
+    trash = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+    model.rename(trash / model.name)
+    fsync(model.parent)
+    shutil.rmtree(trash, ignore_errors=True)
 
 
 def _add_version(model: Path, staged: Path, version: int, config: Any) -> None:
     """Rename a staged version into its model; the model's first one brings its config along."""
-    _fsync_tree(staged)
+    fsync_tree(staged)
     if (model / config_pbtxt.CONFIG_FILE).exists():
         staged.rename(model / str(version))
-        _fsync(model)
+        fsync(model)
         return
     # A model folder without config would keep Triton from starting, so the whole model arrives by one rename.
     whole = staged.parent / f"{staged.name}-model"
     whole.mkdir()
     staged.rename(whole / str(version))
-    _replace_config(whole, config)
+    replace_file(whole / config_pbtxt.CONFIG_FILE, config_pbtxt.to_text(config))
     if model.exists():
         model.rmdir()  # an empty folder of that name is nobody's; anything else is an error here
     whole.rename(model)
-    _fsync(model.parent)
+    fsync(model.parent)
 
 
-def _replace_config(model: Path, config: Any) -> None:
-    """Write a config beside the old one and rename it over it."""
-    new = model / f".{config_pbtxt.CONFIG_FILE}.new"
-    with new.open("w", encoding="utf-8") as file:
-        file.write(config_pbtxt.to_text(config))
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(model / config_pbtxt.CONFIG_FILE)
-    _fsync(model)
-
-
-def _remove_orphans(door: Path, core: Path) -> None:
+def _remove_orphans(door: Path, core: Path, *, needs_core: bool) -> None:
     """Remove core versions without a door: publishing died between the two renames, and no door calls them."""
     config = config_pbtxt.read_config(core)
-    if core.exists() and any(core.iterdir()) and (config is None or not config_pbtxt.is_own_core(config)):
+    is_own = config is not None and config_pbtxt.is_own_core(config)
+    if needs_core and core.exists() and any(core.iterdir()) and not is_own:
         raise RepositoryError(
             f"{core} holds a model that triton-export didn't write. Choose another --name or remove it."
         )
+    if not is_own:
+        return
     doors = versions_on_disk(door)
-    if not doors and core.exists():
+    if not doors:
         shutil.rmtree(core)
-    served = [] if config is None else config_pbtxt.served_versions(config)
     for version in versions_on_disk(core):
-        if version not in doors and version not in served:
+        if version not in doors and version not in config_pbtxt.served_versions(config):
             shutil.rmtree(core / str(version))
+
+
+def remove_versions(folders: Folders, versions: Sequence[int]) -> None:
+    """
+    Remove versions that no config serves; the caller holds the lock.
+
+    Args:
+        folders: The model.
+
+        versions: The versions; those that are gone already are no matter.
+
+    Raises:
+        RepositoryError: If a folder can't be removed; doing it again does what is left.
+    """
+    with as_repository_error(folders.repository):
+        parent, prefix = _staging_place(folders.repository)
+        trash = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+        try:
+            for model in (folders.door, *([folders.core] if folders.has_core() else [])):
+                for version in versions:
+                    if (model / str(version)).exists():
+                        (model / str(version)).rename(trash / f"{model.name}-{version}")
+                        fsync(model)
+        finally:
+            shutil.rmtree(trash, ignore_errors=True)
 
 
 def _staging_place(repository: Path) -> tuple[Path, str]:
@@ -263,41 +288,5 @@ def _staging_place(repository: Path) -> tuple[Path, str]:
 def _remove_if_dead(folder: Path) -> None:
     """Remove a staging folder whose owner doesn't live any more; the caller holds the repository's lock."""
     with (folder / _OWNER_FILE).open("a") as owner:
-        if _try_lock(owner.fileno()):
+        if try_lock(owner.fileno()):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _try_lock(descriptor: int) -> bool:
-    """Take an exclusive lock without waiting; False if another process has it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _fsync_tree(folder: Path) -> None:
-    """Force a folder's files and folders to the disk."""
-    for path in folder.rglob("*"):
-        _fsync(path)
-    _fsync(folder)
-
-
-def _fsync(path: Path) -> None:
-    """Force one file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _as_repository_error(repository: Path) -> Iterator[None]:
-    """Turn the system's errors into a sentence about the repository."""
-    try:
-        yield
-    except OSError as error:
-        raise RepositoryError(
-            f"{repository} can't be written: {error.strerror or error}. Check its permissions and free space."
-        ) from error

@@ -11,53 +11,18 @@ from typing import Any
 
 import pytest
 
-from export import config_pbtxt, profiles, releases
-from export.artifacts import Draft, Graph
+from export import config_pbtxt, releases
+from export.disk import versions_on_disk
 from export.errors import RepositoryError
+from tests.export.release_repository import (
+    CORE_NAME,
+    NAME,
+    assert_consistent,
+    leftovers,
+    publish_text,
+)
 
-NAMES = ("tiny", "tiny_core")
-GRAPH = Graph(Path("model.onnx"), ("input_ids", "attention_mask"), "sentence_embedding", 4, 18)
 KILLED = 86
-
-
-def make_configs(stable: int, core_versions: list[int]) -> tuple[Any, Any]:
-    """Make both configs of a model of dimension 4."""
-    profile = profiles.cpu_profile(2)
-    card = {"dimension": 4, "release": {"stable": stable}}
-    door = config_pbtxt.embedding_door_config(NAMES[0], card, profile, [stable])
-    return door, config_pbtxt.core_config(NAMES[1], GRAPH, profile, core_versions)
-
-
-def publish_text(repository: Path, text: str) -> int:
-    """Publish a version whose files hold *text*."""
-    releases.open_repository(repository)
-    with releases.staging_folder(repository) as staging:
-        folders = []
-        for part in ("door", "core"):
-            folder = staging / part
-            folder.mkdir()
-            (folder / "content").write_text(text)
-            folders.append(folder)
-        with releases.lock_repository(repository):
-            return releases.publish(repository, NAMES, Draft(folders[0], folders[1], GRAPH), make_configs)
-
-
-def assert_consistent(repository: Path) -> None:
-    """Check what a reader relies on: no missing version, and every served door has its served core."""
-    served: list[list[int]] = []
-    for name in NAMES:
-        config = config_pbtxt.read_config(repository / name)
-        assert config is not None or not (repository / name).exists()
-        versions = [] if config is None else config_pbtxt.served_versions(config)
-        for version in versions:
-            assert (repository / name / str(version) / "content").is_file()
-        served.append(versions)
-    assert set(served[0]) <= set(served[1])
-
-
-def leftovers(repository: Path) -> list[str]:
-    """Name the staging folders beside a repository."""
-    return [path.name for path in repository.parent.iterdir() if "staging" in path.name]
 
 
 def test_versions_count_up(tmp_path: Path) -> None:
@@ -65,9 +30,9 @@ def test_versions_count_up(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     assert [publish_text(repository, text) for text in "ab"] == [1, 2]
     assert releases.stable_version(repository, "tiny") == 2
-    assert releases.versions_on_disk(repository / "tiny") == [1, 2]
+    assert versions_on_disk(repository / "tiny") == [1, 2]
     assert (repository / "tiny_core" / "1" / "content").read_text() == "a"
-    for name in NAMES:
+    for name in (NAME, CORE_NAME):
         config = config_pbtxt.read_config(repository / name)
         assert config_pbtxt.served_versions(config) == [2]
     assert_consistent(repository)
@@ -103,9 +68,7 @@ def test_death_at_any_rename_leaves_a_release_that_works(tmp_path: Path, earlier
         assert_consistent(repository)
         assert releases.stable_version(repository, "tiny") == new
         assert leftovers(repository) == []
-        assert releases.versions_on_disk(repository / "tiny_core") == releases.versions_on_disk(
-            repository / "tiny"
-        )
+        assert versions_on_disk(repository / "tiny_core") == versions_on_disk(repository / "tiny")
         if not is_killed:
             assert step >= 5  # as many renames as a publishing has at least
             return
@@ -153,7 +116,7 @@ def test_a_held_lock_is_told_and_then_freed(tmp_path: Path) -> None:
     try:
         assert is_held.wait(30)
         with (
-            pytest.raises(RepositoryError, match="Another export"),
+            pytest.raises(RepositoryError, match="Another triton-export"),
             releases.lock_repository(tmp_path, timeout_s=0.2),
         ):
             pass
@@ -181,14 +144,14 @@ def test_exports_at_once_get_versions_of_their_own(tmp_path: Path) -> None:
     for writer in writers:
         writer.join(60)
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
-    assert releases.versions_on_disk(repository / "tiny") == list(range(1, 10))
+    assert versions_on_disk(repository / "tiny") == list(range(1, 10))
     assert releases.stable_version(repository, "tiny") == 9
     assert_consistent(repository)
 
 
 def test_a_strangers_model_is_not_touched(tmp_path: Path) -> None:
     """A door or a core of that name that the export didn't write stays as it is."""
-    for name in NAMES:
+    for name in (NAME, CORE_NAME):
         repository = tmp_path / name / "repository"
         (repository / name / "1").mkdir(parents=True)
         config = repository / name / config_pbtxt.CONFIG_FILE
@@ -227,7 +190,7 @@ def test_only_version_folders_count(tmp_path: Path) -> None:
     for name in ("1", "12", "03", "0", "draft", "-1"):
         (tmp_path / name).mkdir()
     (tmp_path / "7").write_text("")
-    assert releases.versions_on_disk(tmp_path) == [1, 12]
+    assert versions_on_disk(tmp_path) == [1, 12]
 
 
 if __name__ == "__main__":
