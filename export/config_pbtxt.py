@@ -1,5 +1,5 @@
 """
-The two `config.pbtxt` of a model, written with Triton's own protobuf message and parsed back.
+The `config.pbtxt` of a door, and what every config shares: Triton's own protobuf message, written and parsed back.
 
 What no config here may hold: an optional input (it splits batches), `response_cache` (its key ignores shapes).
 """
@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from export.artifacts import Graph, TensorSpec
+from export.artifacts import TensorSpec
 from export.errors import RepositoryError
 from export.profiles import TargetProfile
 
@@ -54,46 +54,15 @@ def make_door_config(
     Returns:
         The ModelConfig message.
     """
-    config = _start_config(name, "python", profile, profile.door_instances, versions)
+    # Whatever the core runs on, a door is Python on the CPU.
+    config = start_config(
+        name, "python", profile.max_batch_size, profile.door_instances, versions, "KIND_CPU"
+    )
     for spec in inputs:
         config.input.add(name=spec.name, data_type=triton_datatype(spec), dims=spec.dims)
     for spec in outputs:
         config.output.add(name=spec.name, data_type=triton_datatype(spec), dims=spec.dims)
     config.parameters["model_card"].string_value = json.dumps(card, separators=(",", ":"), sort_keys=True)
-    return config
-
-
-def core_config(
-    name: str,
-    graph: Graph,
-    profile: TargetProfile,
-    versions: Sequence[int],
-) -> Any:
-    """
-    Describe the core: prepared tensors in, finished rows out.
-
-    Args:
-        name: The core model's name.
-
-        graph: What it runs: its inputs, its output and the output's width.
-
-        profile: The target's numbers.
-
-        versions: Versions that Triton serves.
-
-    Returns:
-        The ModelConfig message.
-    """
-    config = _start_config(name, "onnxruntime", profile, profile.core_instances, versions)
-    warmup = config.model_warmup.add(name=WARMUP_NAME, batch_size=1)
-    for spec in graph.inputs:
-        config.input.add(name=spec.name, data_type=triton_datatype(spec), dims=spec.dims)
-        warmup_input = warmup.inputs[spec.name]
-        warmup_input.data_type = triton_datatype(spec)
-        warmup_input.dims.extend(WARMUP_TOKENS if size < 0 else size for size in spec.dims)
-        warmup_input.zero_data = True  # random ids could lie outside the vocabulary
-    config.output.add(name=graph.output_name, data_type=model_config_pb2.TYPE_FP32, dims=[graph.width])
-    config.parameters["intra_op_thread_count"].string_value = str(profile.core_threads)
     return config
 
 
@@ -214,14 +183,30 @@ def served_versions(config: Any) -> list[int]:
     return sorted(config.version_policy.specific.versions)
 
 
-def _start_config(
-    name: str, backend: str, profile: TargetProfile, instances: int, versions: Sequence[int]
+def start_config(
+    name: str, backend: str, max_batch_size: int, instances: int, versions: Sequence[int], kind: str
 ) -> Any:
-    """Fill in what a door and a core share."""
-    config = model_config_pb2.ModelConfig(name=name, backend=backend, max_batch_size=profile.max_batch_size)
+    """
+    Start a config with what a door and a core share.
+
+    Args:
+        name: The model's name.
+
+        backend: Triton's backend.
+
+        max_batch_size: Rows that its batcher may merge.
+
+        instances: How many copies run.
+
+        versions: Versions that Triton serves.
+
+        kind: Triton's instance kind.
+
+    Returns:
+        The ModelConfig message, without inputs and outputs.
+    """
+    config = model_config_pb2.ModelConfig(name=name, backend=backend, max_batch_size=max_batch_size)
     config.dynamic_batching.SetInParent()
-    config.instance_group.add(
-        count=instances, kind=model_config_pb2.ModelInstanceGroup.Kind.Value(profile.instance_kind)
-    )
+    config.instance_group.add(count=instances, kind=model_config_pb2.ModelInstanceGroup.Kind.Value(kind))
     config.version_policy.specific.versions.extend(sorted(set(versions)))
     return config

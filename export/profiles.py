@@ -1,15 +1,15 @@
 """
-Every number that depends on the hardware, in named tables, each with its unit and its source.
+How a model runs on each target: every such number, in named tables, each with its unit and its source.
 
-A profile says how one target runs a text encoder: how many instances, how many threads, how large a batch,
-and how the door groups texts by length. Nothing else in `export/` holds such a number.
+A profile says how many instances, how many threads, how large a batch, and how the door groups texts by length.
+What the hardware is and can do stands in `targets`. Nothing else in `export/` holds such a number.
 """
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from export.errors import NotBuilt
+from export.targets import Target, find_target
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,29 @@ class PaddedTokensRule:
 
 
 @dataclass(frozen=True)
+class EdgesRule:
+    """
+    Pad every text to the next of a few lengths; texts of one length run together.
+
+    Right on a GPU: kernels are chosen, and TensorRT's profiles built, for few shapes.
+    """
+
+    edges: tuple[int, ...]
+    """Padded lengths in tokens, ascending."""
+
+    kind: str = "edges"
+    """The name under which the door finds the rule."""
+
+
+@dataclass(frozen=True)
 class TargetProfile:
-    """How one target runs a text encoder."""
+    """How a model runs on one target."""
 
     name: str
     """The target's name on the command line."""
 
     instance_kind: str
-    """Triton's instance kind: KIND_CPU or KIND_GPU."""
+    """Triton's instance kind of the core: KIND_CPU or KIND_GPU. A door is always on the CPU."""
 
     max_batch_size: int
     """Rows the batchers of both models may merge; a larger one sorts better and waits longer."""
@@ -50,17 +65,38 @@ class TargetProfile:
     """Copies of the graph, each with its own weights in memory."""
 
     core_threads: int
-    """Threads in one operator of one copy (`intra_op_thread_count`)."""
+    """Threads in one operator of one copy (`intra_op_thread_count`); 0 leaves it to the GPU's runtime."""
 
-    grouping: PaddedTokensRule
+    grouping: PaddedTokensRule | EdgesRule
     """How the door groups texts by length."""
 
     source: str
     """Where the numbers come from."""
 
+    workspace_bytes: int = 0
+    """GPU memory that TensorRT may use to try kernels while it builds; 0 on a CPU."""
+
     def to_json(self) -> dict[str, Any]:
-        """Return the profile as the manifest records it."""
-        return asdict(self)
+        """Return the profile as the manifest records it, equal to what is read back from the file."""
+        content = asdict(self)
+        if isinstance(self.grouping, EdgesRule):
+            content["grouping"]["edges"] = list(self.grouping.edges)
+        return content
+
+    def fit(self, max_input_tokens: int) -> "TargetProfile":
+        """
+        Fit the edges to a model: none beyond what it takes, the last one exactly that.
+
+        Args:
+            max_input_tokens: Tokens after which the model truncates; 0 for one that takes no text.
+
+        Returns:
+            The profile, as it is if it has no edges.
+        """
+        if not isinstance(self.grouping, EdgesRule) or max_input_tokens == 0:
+            return self
+        within = tuple(edge for edge in self.grouping.edges if edge < max_input_tokens)
+        return replace(self, grouping=EdgesRule((*within, max_input_tokens)))
 
 
 CPU_GROUPING = PaddedTokensRule(limit_tokens=512, call_tokens=24)
@@ -78,6 +114,56 @@ More copies than this only cost memory (each holds all weights); further cores b
 
 Not measured beyond `MEASURED_CORES`: a starting point for `tune`.
 """
+
+GPU_EDGES = (16, 32, 64, 128, 256, 512)
+"""
+Powers of two from the shortest common text on: at most half of a row is padding, and every length is a multiple of 8,
+which fp16 matrix multiplication on tensor cores is fastest with.
+
+Source:
+    docs.nvidia.com, "Matrix Multiplication Background User's Guide", requirements of tensor cores. Not measured here.
+"""
+
+GPU_DOOR_INSTANCES = 4
+"""A text costs about 20 microseconds of tokenizing: four processes keep ahead of a GPU. Not measured here."""
+
+WHOLE_GPU_MULTIPROCESSORS = 80
+"""From this size on a GPU gets a second copy of the graph and full batches: V100 (80), A100 (108), H100 (132)."""
+
+_GPU_SOURCE = "starting point for `tune`, not run here: "
+
+
+def gpu_profile(target: Target) -> TargetProfile:
+    """
+    Make the profile of a GPU from its size.
+
+    Two copies of the graph let one compute while the other's inputs and outputs are copied; a small GPU or a slice of
+    one has no room for a second one to help.
+
+    Args:
+        target: A GPU.
+
+    Returns:
+        The profile, for texts of any length; `fit` cuts it to a model.
+
+    Source:
+        triton-inference-server/server, docs/user_guide/optimization.md (instances); core, src/model_config_utils.cc
+        (no preferred batch sizes: the batcher fills up to the largest).
+    """
+    is_whole = (target.multiprocessors or 0) >= WHOLE_GPU_MULTIPROCESSORS
+    memory_bytes = (target.memory_gb or 0) * 10**9
+    return TargetProfile(
+        name=target.name,
+        instance_kind="KIND_GPU",
+        max_batch_size=128 if is_whole else 64,
+        door_instances=GPU_DOOR_INSTANCES,
+        core_instances=2 if is_whole else 1,
+        core_threads=0,
+        grouping=EdgesRule(GPU_EDGES),
+        source=f"{_GPU_SOURCE}{target.title}, {target.multiprocessors} multiprocessors, {target.memory_gb} GB",
+        # An eighth, at most 4 GiB: TensorRT is content with less, and the serving process keeps the rest.
+        workspace_bytes=min(memory_bytes // 8, 4 * 2**30),
+    )
 
 
 def cpu_profile(cores: int) -> TargetProfile:
@@ -108,19 +194,18 @@ def cpu_profile(cores: int) -> TargetProfile:
     )
 
 
-def profile_for(target: str) -> TargetProfile:
+def profile_for(name: str) -> TargetProfile:
     """
     Find the profile of a target; for `cpu`, of the cores that this process may use.
 
     Args:
-        target: The target's name.
+        name: The target's name.
 
     Returns:
         The target's profile.
 
     Raises:
-        NotBuilt: If there is no profile for *target*.
+        BadInput: If there is no such target.
     """
-    if target == "cpu":
-        return cpu_profile(len(os.sched_getaffinity(0)))
-    raise NotBuilt(f"There is no profile for target '{target}'. Use 'cpu'.")
+    target = find_target(name)
+    return gpu_profile(target) if target.is_gpu else cpu_profile(len(os.sched_getaffinity(0)))

@@ -13,7 +13,7 @@ from typing import Any
 
 from export import releases
 from export.artifacts import Draft, Graph, ParityReport, Publication, SourceModel
-from export.config_pbtxt import core_config
+from export.config_core import core_config
 from export.manifest import build_manifest, recipe, write_manifest
 from export.options import ExportOptions
 from export.profiles import TargetProfile

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from export import config_pbtxt
+from export import config_core, config_pbtxt
 from export.artifacts import Graph, TensorSpec
 from export.errors import RepositoryError
 from export.profiles import cpu_profile
@@ -25,7 +25,7 @@ def door() -> Any:
 @pytest.fixture
 def core() -> Any:
     """A core's config that serves versions 2 and 3."""
-    return config_pbtxt.core_config("minilm_core", GRAPH, cpu_profile(2), [3, 2, 3])
+    return config_core.core_config("minilm_core", GRAPH, cpu_profile(2), [3, 2, 3])
 
 
 def test_the_door_has_the_tensor_contract(door: Any) -> None:
