@@ -135,7 +135,11 @@ class ConstraintCompiler:
                 FIELD,
                 f"can't be used with this model, whose tokenizer is not supported: {self._unsupported}.",
             )
-        matcher = LLMatcher(self._tokenizer, _to_grammar(constraint), log_level=0, limits=self._limits)
+        try:
+            grammar = _to_grammar(constraint)
+        except ValueError as error:  # a schema nested more deeply than its parser goes
+            raise InvalidParameter(FIELD, f"has an unusable {constraint.kind}: {error}.") from error
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
         reason = matcher.get_error() if matcher.is_error() else ""
         if not reason:
             # Some constraints show only now that no text fits them, or that they are too large.
@@ -150,7 +154,7 @@ class ConstraintCompiler:
 
 
 def _to_grammar(constraint: Constraint) -> str:
-    """Say a constraint as llguidance's grammar; faults in it show when the grammar is compiled."""
+    """Say a constraint as llguidance's grammar; most faults in it show when the grammar is compiled."""
     if constraint.kind == "regex":
         return LLMatcher.grammar_from_regex(constraint.value)
     if constraint.kind == "grammar":
