@@ -1,6 +1,7 @@
 """The frozen values that travel between the steps; a step gets them and returns them, and keeps no state."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,25 @@ class SourceModel:
     """What it does, in the tensor contract's words."""
 
     max_input_tokens: int
-    """Tokens after which the original truncates, special tokens included."""
+    """Tokens after which the original truncates, special tokens included; 0 for images."""
 
     pad_id: int
     """Token id of padding."""
 
     trust_remote_code: bool = False
     """True if its own Python code may run."""
+
+    truncation_side: str = "right"
+    """The end at which an over-long input is cut: left or right."""
+
+    labels: tuple[str, ...] = ()
+    """Names of a classifier's labels, in the order of its scores."""
+
+    matryoshka_dimensions: tuple[int, ...] = ()
+    """Shorter dimensions that an embedder was trained for, if its files say so."""
+
+    notes: tuple[str, ...] = ()
+    """What its files left open, and how that was decided: sentences for the person at the terminal."""
 
     @property
     def tokenizer_file(self) -> Path:
@@ -144,6 +157,51 @@ class ParityReport:
                 for point in self.points
             ],
         }
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast one graph ran."""
+
+    rows_per_s: float
+    """Rows a second in the median round."""
+
+    least_rows_per_s: float
+    """In the slowest round."""
+
+    most_rows_per_s: float
+    """In the fastest round."""
+
+    rounds: int
+    """How many rounds there were."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one candidate."""
+
+    precision: str
+    """Its number format."""
+
+    size_bytes: int
+    """Size of its graph with the weights."""
+
+    parity: Mapping[str, float] | None = None
+    """The figures of its comparison; None if it failed."""
+
+    failure: str | None = None
+    """Why it failed."""
+
+    speed: Speed | None = None
+    """How fast it ran here; None if it wasn't measured."""
+
+    chosen: bool = False
+    """Whether it is the one that is published."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the trial as the manifest records it."""
+        content = asdict(self)
+        return {name: value for name, value in content.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import onnxruntime
 from export.artifacts import Draft
 from export.errors import ParityFailed
 from export.runtime.text_encoder.batching import FloatArray, pad_group, plan_groups, read_grouping, scatter
-from export.runtime.text_encoder.tokenizing import TextTokenizer
+from export.runtime.text_encoder.tokenizing import Row, TextTokenizer
 
 
 class LocalDoor:
@@ -16,7 +16,9 @@ class LocalDoor:
 
     def __init__(self, draft: Draft) -> None:
         settings = json.loads((draft.door_folder / "door.json").read_text(encoding="utf-8"))
-        self._tokenizer = TextTokenizer(draft.door_folder / "tokenizer.json", settings["max_input_tokens"])
+        self._tokenizer = TextTokenizer(
+            draft.door_folder / "tokenizer.json", settings["max_input_tokens"], settings["truncation_side"]
+        )
         self._grouping = read_grouping(settings["grouping"])
         self._settings = settings
         if draft.core_folder is None:
@@ -26,15 +28,15 @@ class LocalDoor:
         )
         self._check_names()
 
-    def encode(self, texts: Sequence[str]) -> tuple[FloatArray, list[int]]:
+    def encode(self, texts: Sequence[Row]) -> tuple[FloatArray, list[int]]:
         """
         Answer one merged batch, as the door in Triton does.
 
         Args:
-            texts: The texts.
+            texts: The texts, or pairs of them.
 
         Returns:
-            float32 array of shape (texts, dimension), and the tokens of each text before truncation.
+            float32 array of shape (texts, width), and the tokens of each text before truncation.
         """
         tokenized = self._tokenizer.tokenize(texts)
         lengths = [len(ids) for ids in tokenized.ids]
@@ -46,10 +48,10 @@ class LocalDoor:
             if "token_type_ids" in self._settings["core_inputs"]:
                 arrays["token_type_ids"], _ = pad_group(tokenized.type_ids, group, 0)
             answers.extend(self._session.run([self._settings["core_output"]], arrays))
-        vectors, failures = scatter(groups, answers, (len(texts), self._settings["dimension"]))
+        results, failures = scatter(groups, answers, (len(texts), self._settings["width"]))
         for failure in failures.values():
             raise ParityFailed(f"The graph doesn't fit the door: {failure}. Report this model.")
-        return vectors, tokenized.num_input_tokens
+        return results, tokenized.num_input_tokens
 
     def _check_names(self) -> None:
         """Compare the graph's inputs and outputs with what the door fills and reads."""
@@ -61,4 +63,4 @@ class LocalDoor:
                 f"The graph's inputs are {sorted(inputs)}; the door can fill {sorted(fillable)}."
             )
         if outputs != {self._settings["core_output"]}:
-            raise ParityFailed(f"The graph's outputs are {sorted(outputs)}, not one sentence embedding.")
+            raise ParityFailed(f"The graph's outputs are {sorted(outputs)}; the door reads one.")

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import pytest
 
 from export.errors import BadInput, ModelNotFound, ModelUnreadable, NotBuilt
-from export.from_hub import find_max_input_tokens, find_model, find_task, fingerprint_files
+from export.from_hub import find_model
 from export.options import ExportOptions
 from tests.export.tiny_model import MAX_TOKENS
 
@@ -106,21 +106,6 @@ def test_a_default_prompt_is_refused(asked: ExportOptions, folder: Path) -> None
         find_model(asked)
 
 
-@pytest.mark.parametrize(
-    ("architecture", "modules", "task"),
-    [
-        ("BertModel", [TRANSFORMER], "embedding"),
-        ("BertForSequenceClassification", [], "text-classification"),
-        ("ViTForImageClassification", [], "image-classification"),
-        ("LlamaForCausalLM", [], "text-generation"),
-        ("BertModel", [], None),
-    ],
-)
-def test_the_task_is_found(architecture: str, modules: list[dict[str, str]], task: str | None) -> None:
-    """modules.json makes an embedder; otherwise the architecture's name decides; a bare encoder doesn't say."""
-    assert find_task({"architectures": [architecture]}, modules) == task
-
-
 def test_a_found_task_that_is_not_built_is_told(asked: ExportOptions, folder: Path) -> None:
     """A classifier is recognised and refused with what can be exported."""
     (folder / "modules.json").unlink()
@@ -137,33 +122,6 @@ def test_a_bare_encoder_needs_its_task_named(asked: ExportOptions, folder: Path)
     with pytest.raises(BadInput, match="--task"):
         find_model(asked)
     assert find_model(replace(asked, task="embedding")).task == "embedding"
-
-
-def test_the_limit_falls_back_to_tokenizer_and_positions(folder: Path) -> None:
-    """Without sentence-transformers' own limit the smaller of the other two counts; without any it is refused."""
-    (folder / "sentence_bert_config.json").unlink(missing_ok=True)
-    edit_json(folder / "tokenizer_config.json", model_max_length=512)
-    assert find_max_input_tokens(folder, {"max_position_embeddings": 20}) == 20
-    edit_json(folder / "tokenizer_config.json", model_max_length=10**30)
-    with pytest.raises(ModelUnreadable, match="max_seq_length"):
-        find_max_input_tokens(folder, {})
-
-
-def test_the_fingerprint_follows_names_and_contents(folder: Path) -> None:
-    """One changed byte, name or file changes the fingerprint; hidden files don't."""
-    seen = {fingerprint_files(folder)}
-    (folder / ".cache").mkdir()
-    (folder / ".cache" / "x").write_text("")
-    assert fingerprint_files(folder) in seen
-    for change in (
-        lambda: (folder / "new").write_text("a"),
-        lambda: (folder / "new").write_text("b"),
-        lambda: (folder / "new").rename(folder / "other"),
-    ):
-        change()
-        fingerprint = fingerprint_files(folder)
-        assert fingerprint not in seen
-        seen.add(fingerprint)
 
 
 class Hub(BaseHTTPRequestHandler):

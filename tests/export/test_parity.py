@@ -40,7 +40,7 @@ def test_a_mean_counts_over_all_batches(comparison: parity.Comparison) -> None:
     assert report.figures == pytest.approx({"min_cosine": 0.92, "mean_cosine": 0.96})
     assert [point.figures["min_cosine"] for point in report.points] == [0.92, 1.0]
     add(comparison, 0.91, 0.91)
-    with pytest.raises(ParityFailed, match="mean cosine .* at least 0.95"):
+    with pytest.raises(ParityFailed, match=r"mean cosine .* at least 0.95"):
         comparison.report()
 
 

@@ -15,8 +15,8 @@ from onnx import helper, numpy_helper
 from export import from_hub, profiles, to_onnx, to_triton
 from export.artifacts import Draft, SourceModel
 from export.errors import ParityFailed
-from export.parity_embedding import compare_embeddings, measure
 from export.options import ExportOptions
+from export.parity_embedding import compare_embeddings, measure
 from tests.export.tiny_model import MAX_TOKENS, make_tiny_model
 
 
@@ -130,7 +130,7 @@ def test_another_output_is_stopped(source: SourceModel, draft: Draft) -> None:
 
 def test_a_wrong_dimension_is_stopped(source: SourceModel, draft: Draft) -> None:
     """Vectors of another length than the door says are nobody's answer."""
-    edit_door(draft, dimension=31)
+    edit_door(draft, width=31)
     with pytest.raises(ParityFailed, match="doesn't fit the door"):
         compare_embeddings(source, draft, "fp32")
 

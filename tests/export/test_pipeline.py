@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from export import parity, pipeline
-from export.tolerances import Tolerance
 from export.artifacts import Publication
 from export.errors import ExtraMissing, ModelNotFound, NotBuilt, ParityFailed
 from export.options import ExportOptions
 from export.progress import Progress
+from export.tolerances import Tolerance
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

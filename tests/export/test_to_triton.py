@@ -24,11 +24,14 @@ def test_the_door_has_all_it_needs(draft: Draft) -> None:
         "tokenizer.json",
     }
     assert json.loads((draft.door_folder / "door.json").read_text()) == {
+        "inputs": ["text"],
+        "output": "embedding",
         "core_model": "tiny_core",
         "core_inputs": list(draft.graph.input_names),
         "core_output": "sentence_embedding",
-        "dimension": HIDDEN_SIZE,
+        "width": HIDDEN_SIZE,
         "max_input_tokens": MAX_TOKENS,
+        "truncation_side": "right",
         "pad_id": 0,
         "max_batch_size": 64,
         "grouping": {"kind": "padded_tokens", "limit_tokens": 512, "call_tokens": 24},

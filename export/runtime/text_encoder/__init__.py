@@ -1,5 +1,5 @@
 """
-The door of a text encoder: text in, vectors out.
+The door of a text encoder: texts or pairs of texts in, vectors or scores out.
 
 `model.py` speaks with Triton, `tokenizing.py` turns text into token ids, `batching.py` groups rows by length.
 All three are copied into each version's folder, so a published version never changes with the checkout.

@@ -1,5 +1,5 @@
 """
-Length-aware batching: which rows run together, how they are padded, where their vectors go back to.
+Length-aware batching: which rows run together, how they are padded, where their results go back to.
 
 Pure functions over lengths and arrays; no Triton, no tokenizer. Triton's own batcher merges requests without
 looking at their lengths, so a batch holds short and long texts; padding all of them to the longest would waste
@@ -178,13 +178,13 @@ def scatter(
     Args:
         groups: Groups that hold every row exactly once.
 
-        answers: For each group its array of shape (rows of the group, dimension), in the group's order, or why
+        answers: For each group its array of shape (rows of the group, width), in the group's order, or why
             there is none.
 
-        shape: (rows of the merged batch, dimension).
+        shape: (rows of the merged batch, width).
 
     Returns:
-        float32 array of *shape*, and for each row that has no result the reason; its vector is zero. An answer of
+        float32 array of *shape*, and for each row that has no result the reason; its own is zero. An answer of
         the wrong shape is a reason too: better no answer than a neighbour's.
     """
     merged = np.zeros(shape, dtype=np.float32)

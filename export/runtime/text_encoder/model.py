@@ -1,5 +1,8 @@
 """
-The door, as Triton's Python backend runs it: text in, vectors out.
+The door, as Triton's Python backend runs it: texts in, one finished row of numbers for each out.
+
+It serves embedding, text-classification and reranking alike; `door.json` says what the inputs and the output are
+called, and two inputs are tokenized as a pair.
 
 One `execute` gets every request that Triton's batcher merged, tokenizes all their texts at once, groups the rows
 by length, asks the core of the *same version* for all groups at once, and gives each request its own rows back.
@@ -22,7 +25,7 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from .batching import FloatArray, Group, pad_group, plan_groups, read_grouping, scatter
-from .tokenizing import TextTokenizer, TokenizedTexts
+from .tokenizing import Row, TextTokenizer, TokenizedTexts
 
 
 class CoreFailed(Exception):
@@ -45,11 +48,15 @@ class TritonPythonModel:
         """
         folder = Path(args["model_repository"]) / args["model_version"]
         settings = json.loads((folder / "door.json").read_text(encoding="utf-8"))
-        self._tokenizer = TextTokenizer(folder / "tokenizer.json", settings["max_input_tokens"])
+        self._tokenizer = TextTokenizer(
+            folder / "tokenizer.json", settings["max_input_tokens"], settings["truncation_side"]
+        )
+        self._inputs: list[str] = settings["inputs"]
+        self._output: str = settings["output"]
         self._grouping = read_grouping(settings["grouping"])
         self._max_rows: int = settings["max_batch_size"]
         self._pad_id: int = settings["pad_id"]
-        self._dimension: int = settings["dimension"]
+        self._width: int = settings["width"]
         self._core_name: str = settings["core_model"]
         self._core_inputs = frozenset(settings["core_inputs"])
         self._core_output: str = settings["core_output"]
@@ -61,13 +68,13 @@ class TritonPythonModel:
         Answer all requests of one merged batch.
 
         Args:
-            requests: Triton's requests; each has `text` as BYTES of shape (batch, 1).
+            requests: Triton's requests; each has the door's inputs as BYTES of shape (batch, 1).
 
         Returns:
             One response a request, in the same order.
         """
         responses: list[Any] = [None] * len(requests)
-        texts: list[str] = []
+        rows: list[Row] = []
         row_spans: dict[int, range] = {}
         for place, request in enumerate(requests):
             if request.is_cancelled():
@@ -76,30 +83,35 @@ class TritonPythonModel:
                 )
                 continue
             try:
-                own = _read_texts(request)
+                own = self._read_rows(request)
             except ValueError as error:
                 responses[place] = _error(str(error), pb_utils.TritonError.INVALID_ARG)
                 continue
-            row_spans[place] = range(len(texts), len(texts) + len(own))
-            texts.extend(own)
+            row_spans[place] = range(len(rows), len(rows) + len(own))
+            rows.extend(own)
 
-        if texts:
-            tokenized = self._tokenizer.tokenize(texts)
-            vectors, failures = await self._encode(tokenized)
+        if rows:
+            tokenized = self._tokenizer.tokenize(rows)
+            results, failures = await self._encode(tokenized)
             counts = np.array(tokenized.num_input_tokens, dtype=np.uint32).reshape(-1, 1)  # (rows, 1)
             for place, span in row_spans.items():
-                responses[place] = _respond(span, vectors, counts, failures)
+                responses[place] = _respond(self._output, span, results, counts, failures)
         return responses
 
+    def _read_rows(self, request: Any) -> list[Row]:
+        """Decode a request's texts, pairs of them where the door has two inputs."""
+        columns = [_read_texts(request, name) for name in self._inputs]
+        return list(zip(*columns, strict=True)) if len(columns) > 1 else list(columns[0])
+
     async def _encode(self, tokenized: TokenizedTexts) -> tuple[FloatArray, dict[int, Exception]]:
-        """Run every group at once; return vectors of shape (rows, dimension) and the rows that have none."""
+        """Run every group at once; return results of shape (rows, width) and the rows that have none."""
         lengths = [len(ids) for ids in tokenized.ids]
         groups = plan_groups(lengths, self._grouping, self._max_rows)
         answers = await asyncio.gather(*(self._run_core(tokenized, group) for group in groups))
-        return scatter(groups, answers, (len(lengths), self._dimension))
+        return scatter(groups, answers, (len(lengths), self._width))
 
     async def _run_core(self, tokenized: TokenizedTexts, group: Group) -> FloatArray | CoreFailed:
-        """Ask the core for one group; return its vectors, or why there are none."""
+        """Ask the core for one group; return its results, or why there are none."""
         input_ids, attention_mask = pad_group(tokenized.ids, group, self._pad_id)
         arrays = {"input_ids": input_ids, "attention_mask": attention_mask}
         if "token_type_ids" in self._core_inputs:
@@ -109,7 +121,7 @@ class TritonPythonModel:
             model_version=self._core_version,
             requested_output_names=[self._core_output],
             inputs=[pb_utils.Tensor(name, array) for name, array in arrays.items()],
-            # A core on a GPU would leave its output there; the vectors leave over gRPC, so ask for them here.
+            # A core on a GPU would leave its output there; the results leave over gRPC, so ask for them here.
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
         )
         try:
@@ -118,8 +130,8 @@ class TritonPythonModel:
             return _explain_failure(str(error), pb_utils.TritonError.INTERNAL)
         if response.has_error():
             return _explain_failure(response.error().message(), response.error().code())
-        vectors: FloatArray = pb_utils.get_output_tensor_by_name(response, self._core_output).as_numpy()
-        return vectors
+        results: FloatArray = pb_utils.get_output_tensor_by_name(response, self._core_output).as_numpy()
+        return results
 
 
 def _explain_failure(message: str, code: Any) -> CoreFailed:
@@ -129,24 +141,28 @@ def _explain_failure(message: str, code: Any) -> CoreFailed:
     return CoreFailed(message, pb_utils.TritonError.UNAVAILABLE if is_missing else code)
 
 
-def _read_texts(request: Any) -> list[str]:
-    """Decode a request's texts; raise ValueError that names the first row that isn't UTF-8."""
-    rows = pb_utils.get_input_tensor_by_name(request, "text").as_numpy().reshape(-1)  # (batch, 1) -> (batch,)
+def _read_texts(request: Any, name: str) -> list[str]:
+    """Decode one input's texts; raise ValueError that names the first row that isn't UTF-8."""
+    rows = pb_utils.get_input_tensor_by_name(request, name).as_numpy().reshape(-1)  # (batch, 1) -> (batch,)
     texts: list[str] = []
     for row, raw in enumerate(rows):
         try:
             texts.append(raw.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"Row {row} of 'text' is not UTF-8: {error.reason} at byte {error.start}."
+                f"Row {row} of '{name}' is not UTF-8: {error.reason} at byte {error.start}."
             ) from error
     return texts
 
 
 def _respond(
-    span: range, vectors: FloatArray, counts: npt.NDArray[np.uint32], failures: dict[int, Exception]
+    output: str,
+    span: range,
+    results: FloatArray,
+    counts: npt.NDArray[np.uint32],
+    failures: dict[int, Exception],
 ) -> Any:
-    """Build one request's response from its rows, or its error if one of them has no vector."""
+    """Build one request's response from its rows, or its error if one of them has no result."""
     for row in span:
         if row in failures:
             code = getattr(failures[row], "code", pb_utils.TritonError.INTERNAL)
@@ -154,7 +170,7 @@ def _respond(
     rows = slice(span.start, span.stop)
     return pb_utils.InferenceResponse(
         output_tensors=[
-            pb_utils.Tensor("embedding", vectors[rows]),  # (batch, dimension)
+            pb_utils.Tensor(output, results[rows]),  # (batch, width)
             pb_utils.Tensor("num_input_tokens", counts[rows]),  # (batch, 1)
         ]
     )

@@ -1,8 +1,9 @@
 """
-Text to token ids, as sentence-transformers does it, with the true token count on the way.
+Text, or a pair of texts, to token ids as transformers makes them, with the true token count on the way.
 
 Strategy: tokenize everything once without truncation, which gives the count; tokenize the few rows that are too
 long a second time with truncation, which keeps the closing special tokens where cutting the ids would lose them.
+A pair is truncated from its longer text first.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer  # type: ignore[import-untyped]
+
+Row = str | tuple[str, str]
+"""What is tokenized together: a text, or a query and its document."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class TokenizedTexts:
 class TextTokenizer:
     """The tokenizer of one published version."""
 
-    def __init__(self, tokenizer_file: Path, max_input_tokens: int) -> None:
+    def __init__(self, tokenizer_file: Path, max_input_tokens: int, truncation_side: str) -> None:
         # NOTE: a tokenizer.json carries its own truncation and padding (all-MiniLM-L6-v2's says 128 tokens,
         # fixed); the model's real limit is elsewhere, so both are overridden.
         self._whole = Tokenizer.from_file(str(tokenizer_file))
@@ -37,15 +41,17 @@ class TextTokenizer:
         self._whole.no_truncation()
         self._truncating = Tokenizer.from_file(str(tokenizer_file))
         self._truncating.no_padding()
-        self._truncating.enable_truncation(max_input_tokens)
+        self._truncating.enable_truncation(
+            max_input_tokens, strategy="longest_first", direction=truncation_side
+        )
         self._max_input_tokens = max_input_tokens
 
-    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
+    def tokenize(self, texts: Sequence[Row]) -> TokenizedTexts:
         """
-        Tokenize a batch of texts.
+        Tokenize a batch of texts or pairs.
 
         Args:
-            texts: The texts, of any length; an empty one gives its special tokens.
+            texts: The rows, of any length; an empty one gives its special tokens.
 
         Returns:
             Their token ids and counts, in the same order.

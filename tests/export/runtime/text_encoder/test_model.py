@@ -20,7 +20,7 @@ from export.config_pbtxt import CONFIG_FILE
 from export.from_hub import find_model
 from export.options import ExportOptions
 from export.original import load_original
-from tests.export.test_parity import edit_json_file
+from tests.export.test_parity_embedding import edit_json_file
 from tests.export.tiny_model import MAX_TOKENS
 
 pytestmark = pytest.mark.e2e

@@ -15,7 +15,7 @@ TEXTS = ["", "the cat", "the cat sat " * 30, "Ünïcode 世界 \x00", "the mat"]
 @pytest.fixture
 def tokenizer(tiny_model: Path) -> TextTokenizer:
     """The tiny model's tokenizer, as the door loads it."""
-    return TextTokenizer(tiny_model / "tokenizer.json", MAX_TOKENS)
+    return TextTokenizer(tiny_model / "tokenizer.json", MAX_TOKENS, "right")
 
 
 def test_ids_are_the_originals(tokenizer: TextTokenizer, source: SourceModel) -> None:
