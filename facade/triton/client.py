@@ -179,7 +179,7 @@ def to_facade_error(error: grpc.aio.AioRpcError) -> FacadeError:
     if status is grpc.StatusCode.INVALID_ARGUMENT:
         return InvalidInput(details or "Triton refused the input.")
     if status is grpc.StatusCode.NOT_FOUND:
-        return ModelNotFound(details or "Triton has no such model.", param="model", code="model_not_found")
+        return _from_not_found(details)
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("The model did not answer in time.")
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -200,14 +200,19 @@ def to_stream_error(message: str) -> FacadeError:
     Returns:
         The error to raise.
     """
-    if "unknown model" in message or "is not found" in message or "no available versions" in message:
-        if "at ready state" in message:
-            return VersionNotReady(message)
-        return ModelNotFound(message, param="model", code="model_not_found")
+    if "unknown model" in message:
+        return _from_not_found(message)
     found = _from_unavailable(message)
     if isinstance(found, BackendUnavailable):
         return BackendFailed(f"The model server failed: {message}")
     return found
+
+
+def _from_not_found(details: str) -> FacadeError:
+    # "Request for unknown model: 'chat' version 2 is not found": whoever asks for a version had seen it.
+    if "' version " in details or "at ready state" in details:
+        return VersionNotReady(details)
+    return ModelNotFound(details or "Triton has no such model.", param="model", code="model_not_found")
 
 
 def _from_unavailable(details: str) -> FacadeError:
