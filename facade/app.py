@@ -16,6 +16,7 @@ from facade.errors import FacadeError, InvalidInput, MethodNotAllowed, RouteNotF
 from facade.inference.catalogue import Catalogue
 from facade.inference.encode import Encode
 from facade.inference.generate import Generate
+from facade.inference.release_split import ReleaseSplit
 from facade.inference.runner import Limits
 from facade.inference.writer import GenerationLimits
 from facade.middleware.body_limit import BodyLimit
@@ -82,14 +83,21 @@ def build_app(
     metrics = metrics or Metrics()
     drain = drain or Drain()
     request_log = RequestLog()
-    wants_lines = settings.log_level in {"debug", "info"}
     tracing = set_up_tracing(settings.otlp_endpoint, __version__)
     triton = TritonClient(settings.triton_url, tracing.interceptors() if tracing else ())
     catalogue = Catalogue(triton, settings.catalogue_interval_s)
     callers = Callers(settings, metrics)
     cache = build_cache(settings, metrics)
-    encode = Encode(triton, catalogue, cache=cache, limits=_limits(settings), observer=metrics)
-    generate = Generate(triton, catalogue, cache=cache, limits=_generation_limits(settings), observer=metrics)
+    split = ReleaseSplit(metrics)
+    encode = Encode(triton, catalogue, cache=cache, limits=_limits(settings), observer=metrics, split=split)
+    generate = Generate(
+        triton,
+        catalogue,
+        cache=cache,
+        limits=_generation_limits(settings),
+        observer=metrics,
+        split=split,
+    )
     _watch(metrics, catalogue, encode, generate)
 
     @asynccontextmanager
@@ -142,7 +150,7 @@ def build_app(
     layers = Deadline(layers, settings.default_timeout_s, settings.max_timeout_s)
     layers = callers.guard(layers, public_paths)
     layers = BodyLimit(layers, settings.body_limit_bytes)
-    write_line = request_log.write if wants_lines else drop_line
+    write_line = request_log.write if settings.log_level in {"debug", "info"} else drop_line
     layers = Observe(layers, metrics, drain, write_line, build_namer(app.router.routes))
     return tracing.wrap(layers) if tracing else layers
 

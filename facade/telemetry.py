@@ -40,6 +40,9 @@ BREAKER_VALUES = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
+MAX_VERSION_LABELS = 200
+"""Versions of models that one process names in metrics: each is about twenty series, and years of releases."""
+
 INDEX_VARIABLE = "FACADE_WORKER_INDEX"
 """Environment variable: which of several workers this process is. The index is stable over restarts."""
 
@@ -109,6 +112,27 @@ class Metrics:
             buckets=STAGE_BUCKETS_S,
             registry=self.registry,
         )
+        self._calls = Counter(
+            "facade_model_calls_total",
+            "Calls to Triton by model, version and outcome (ok, failed, given-up).",
+            ("model", "version", "outcome"),
+            registry=self.registry,
+        )
+        self._call_latency = Histogram(
+            "facade_model_call_seconds",
+            "Time of one call to Triton that was answered (of a stream: to its first piece), in seconds.",
+            ("model", "version"),
+            buckets=LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._canary_dropped = Gauge(
+            "facade_canary_dropped",
+            "1 while a canary gets no callers because it was clearly worse than stable.",
+            ("model", "version"),
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self._versions: set[tuple[str, int]] = set()
         self._cache_items = Counter(
             "facade_cache_items_total",
             "Items by where their answer came from.",
@@ -218,6 +242,25 @@ class Metrics:
     def count_broken_stream(self, code: str) -> None:
         """Count a stream that ended early, by its error's code."""
         self._broken_streams.labels(code).inc()
+
+    def observe_call(self, model: str, version: int, outcome: str, seconds: float) -> None:
+        """Record how a call to one version of a model ended, and after how many seconds."""
+        label = self._version_label(model, version)
+        self._calls.labels(model, label, outcome).inc()
+        if outcome == "ok":
+            self._call_latency.labels(model, label).observe(seconds)
+
+    def set_canary_dropped(self, model: str, version: int, *, is_dropped: bool) -> None:
+        """Say whether a canary gets callers no more."""
+        self._canary_dropped.labels(model, self._version_label(model, version)).set(is_dropped)
+
+    def _version_label(self, model: str, version: int) -> str:
+        """Write a version as a label; after very many releases "other", so that series stay few."""
+        if (model, version) not in self._versions:
+            if len(self._versions) >= MAX_VERSION_LABELS:
+                return "other"
+            self._versions.add((model, version))
+        return str(version)
 
     def count_refusal(self, tier: str) -> None:
         """Count a request refused for its tier's quota."""

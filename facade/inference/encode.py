@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from facade.errors import InvalidInput, VersionNotReady
 from facade.inference.contracts import CONTRACTS, Answer
+from facade.inference.release_split import ReleaseSplit, recorded
 from facade.inference.runner import Limits, Observer, Runner, SilentObserver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from facade.cache.items import ItemCache
     from facade.context import RequestContext
@@ -55,6 +56,8 @@ class Encode:
         limits: What one caller may send, and what one model takes in.
 
         observer: Told about batches and stages.
+
+        split: Chooses versions; by default one of its own.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Encode:
         cache: ItemCache | None = None,
         limits: Limits = Limits(),  # noqa: B008  # nothing in it changes
         observer: Observer = SilentObserver(),  # noqa: B008  # it has no state
+        split: ReleaseSplit | None = None,
     ) -> None:
         self.limits = limits
         self._catalogue = catalogue
+        self._split = release_split = split or ReleaseSplit()
         self._runner = Runner(
             lambda model, version: _Call(
-                backend, model.name, str(version), CONTRACTS[model.card.task], observer
+                backend, model.name, version, CONTRACTS[model.card.task], observer, release_split
             ),
             lambda model: CONTRACTS[model.card.task].call_bytes,
             cache=cache,
@@ -142,20 +147,28 @@ class Encode:
         context.items = len(items)
         model = self.find(model_name, tasks, context)
         try:
-            version = model.version
-            found = await self._runner.run(model, version, items, context)
+            version, found = await self._answer(model, items, context)
         except VersionNotReady:
             # A release moved on between the look-up and the call: ask again, once.
             await self._catalogue.refresh()
             model = self.find(model_name, tasks, context)
-            version = model.version
-            found = await self._runner.run(model, version, items, context)
+            version, found = await self._answer(model, items, context)
         answers = [Answer.from_bytes(answer) for answer in found]
         limit = model.card.max_input_tokens
         tokens = sum(min(answer.num_input_tokens, limit or answer.num_input_tokens) for answer in answers)
         context.model, context.version, context.tokens = model.name, version, tokens
         context.headers["x-model-version"] = str(version)
         return Encoded(model, version, answers, tokens)
+
+    async def _answer(
+        self, model: ServedModel, items: Sequence[bytes], context: RequestContext
+    ) -> tuple[int, Sequence[bytes]]:
+        """Have items answered by the version that this caller gets."""
+
+        def attempt(version: int, deadline: float) -> Awaitable[Sequence[bytes]]:
+            return self._runner.run(model, version, items, context, deadline=deadline)
+
+        return await self._split.answer(model, context, attempt)
 
     async def aclose(self) -> None:
         """Cancel what is under way."""
@@ -168,22 +181,24 @@ class _Call:
 
     backend: TritonBackend
     model_name: str
-    model_version: str
+    version: int
     contract: TensorContract
     observer: Observer
+    split: ReleaseSplit
 
     async def __call__(self, items: Sequence[bytes], timeout_s: float) -> list[bytes]:
         """Run the items as one batch."""
-        started = time.perf_counter()
-        outputs = await self.backend.infer(
-            self.model_name,
-            self.model_version,
-            self.contract.to_inputs(items),
-            self.contract.outputs,
-            timeout_s=timeout_s,
-        )
-        self.observer.observe_stage("triton", time.perf_counter() - started)
-        return self.contract.read(self.model_name, outputs, len(items))
+        with recorded(self.split, self.model_name, self.version, sum(map(len, items))):
+            started = time.perf_counter()
+            outputs = await self.backend.infer(
+                self.model_name,
+                str(self.version),
+                self.contract.to_inputs(items),
+                self.contract.outputs,
+                timeout_s=timeout_s,
+            )
+            self.observer.observe_stage("triton", time.perf_counter() - started)
+            return self.contract.read(self.model_name, outputs, len(items))
 
 
 def encode_texts(

@@ -7,6 +7,7 @@ being written from one another's `recordings`. Streamed or not, an answer is the
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ from facade.inference.fair_queue import Share
 from facade.inference.generation import TASK, check_sampling
 from facade.inference.generation_contract import explain_failure
 from facade.inference.recordings import Reader, Recording, from_bytes, to_bytes
+from facade.inference.release_split import ReleaseSplit
 from facade.inference.runner import Limits
 from facade.inference.writer import (
     GenerationLimits,
@@ -70,6 +72,8 @@ class Generate:
         limits: What one model takes in.
 
         observer: Told how fast tokens come.
+
+        split: Chooses versions; by default one of its own.
     """
 
     def __init__(
@@ -80,11 +84,13 @@ class Generate:
         cache: ItemCache | None = None,
         limits: GenerationLimits = GenerationLimits(),  # noqa: B008  # nothing in it changes
         observer: GenerationObserver = SilentGenerationObserver(),  # noqa: B008  # it has no state
+        split: ReleaseSplit | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._cache = cache
         self._limits = limits
-        self._writer = Writer(backend, limits, observer)
+        self._split = split or ReleaseSplit()
+        self._writer = Writer(backend, limits, observer, self._split)
         self._shared: dict[bytes, Recording] = {}
 
     @property
@@ -194,20 +200,36 @@ class Generate:
         if version is not None and version not in model.versions:
             reason = f"The model {model_name!r} has no version {version}; ready: {', '.join(map(str, model.versions))}."
             raise ModelNotFound(reason, param="version", code="model_not_found")
-        card, order = model.card, Order(model, version or model.version, prompt, sampling)
+        card = model.card
         check_sampling(
             sampling,
             max_n=card.max_n or DEFAULT_MAX_N,
             max_logprobs=DEFAULT_MAX_LOGPROBS if card.max_logprobs is None else card.max_logprobs,
         )
-        context.model, context.version = model.name, order.version
+        if version is not None:
+            return await self._begin(Order(model, version, prompt, sampling), context)
+
+        async def attempt(chosen: int, _deadline: float) -> Reader:
+            return await self._begin(Order(model, chosen, prompt, sampling), context)
+
+        _, reader = await self._split.answer(model, context, attempt)
+        return reader
+
+    async def _begin(self, order: Order, context: RequestContext) -> Reader:
+        """Find the answer or have it written by one version, and wait until it has begun."""
+        context.model, context.version = order.model.name, order.version
         context.headers["x-model-version"] = str(order.version)
         place = self._find_place(order, context)
         recording = None if place is None else await self._find_answer(place, order, context)
         if recording is None:
             recording = self._write(order, context, place)
         reader = Reader(recording, context)
-        await reader.wait_begun()
+        try:
+            await reader.wait_begun()
+        except asyncio.CancelledError:
+            # A canary that is given up is read no further, though its caller is still there.
+            reader.close()
+            raise
         return reader
 
     def _find_place(self, order: Order, context: RequestContext) -> _Place | None:

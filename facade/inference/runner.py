@@ -108,7 +108,13 @@ class Runner:
         return sum(batcher.queue_depth for batcher in self._batchers.values())
 
     async def run(
-        self, model: ServedModel, version: int, items: Sequence[bytes], context: RequestContext
+        self,
+        model: ServedModel,
+        version: int,
+        items: Sequence[bytes],
+        context: RequestContext,
+        *,
+        deadline: float | None = None,
     ) -> Sequence[bytes]:
         """
         Answer items.
@@ -122,6 +128,8 @@ class Runner:
 
             context: Who asks, until when, and what they want of the cache; learns where the answers came from.
 
+            deadline: Give up by then, on the loop's clock; None is the context's.
+
         Returns:
             One answer an item, in the items' order.
 
@@ -129,8 +137,9 @@ class Runner:
             FacadeError: The first error that one of the items met.
         """
         share = Share(context.tier, context.priority, context.weight)
+        until = context.deadline if deadline is None else deadline
         if self._cache is None:
-            return await self._batcher(model, version).submit(items, deadline=context.deadline, share=share)
+            return await self._batcher(model, version).submit(items, deadline=until, share=share)
         wish = context.request_headers.get(b"cache-control")
         directives = parse_cache_control(None if wish is None else str(wish, "latin-1"))
 
@@ -142,7 +151,7 @@ class Runner:
                 self._observer.observe_stage("cache", time.perf_counter() - started)
                 started = None
             missing = [items[index] for index in indexes]
-            return await self._batcher(model, version).submit(missing, deadline=context.deadline, share=share)
+            return await self._batcher(model, version).submit(missing, deadline=until, share=share)
 
         task = model.card.task
         keys = _item_keys(

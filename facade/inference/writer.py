@@ -20,6 +20,7 @@ from facade.errors import BackendFailed, BackendUnavailable, FacadeError
 from facade.inference.admission import Admission
 from facade.inference.generation_contract import read_response, to_inputs
 from facade.inference.recordings import Recording
+from facade.inference.release_split import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from facade.inference.fair_queue import Share
     from facade.inference.generation import Piece, Sampling
     from facade.inference.generation_contract import Response
+    from facade.inference.release_split import ReleaseSplit
     from facade.triton.interface import Tensor, TritonBackend
 
 log = logging.getLogger(__name__)
@@ -96,14 +98,21 @@ class Writer:
         limits: What one model takes in.
 
         observer: Told how fast tokens come.
+
+        split: Told how each version does.
     """
 
     def __init__(
-        self, backend: TritonBackend, limits: GenerationLimits, observer: GenerationObserver
+        self,
+        backend: TritonBackend,
+        limits: GenerationLimits,
+        observer: GenerationObserver,
+        split: ReleaseSplit,
     ) -> None:
         self._backend = backend
         self._limits = limits
         self._observer = observer
+        self._split = split
         self._admissions: dict[tuple[str, int], Admission] = {}
         self._tasks: dict[Recording, asyncio.Task[None]] = {}
 
@@ -227,9 +236,11 @@ class Writer:
         stream = self._backend.stream(
             order.model.name, str(order.version), inputs, (), timeout_s=self._limits.max_call_s
         )
-        async with aclosing(stream) as responses:
-            async for outputs in responses:
-                take(read_response(outputs, first_index=first_index))
+        with recorded(self._split, order.model.name, order.version, len(order.prompt)) as call:
+            async with aclosing(stream) as responses:
+                async for outputs in responses:
+                    call.note_first_piece()
+                    take(read_response(outputs, first_index=first_index))
 
 
 class _Pace:
