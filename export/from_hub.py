@@ -63,11 +63,7 @@ def find_model(options: ExportOptions) -> SourceModel:
     task = _choose_task(model_id, options.task, fitting, config)
     from_files.check_prompts(folder, model_id)
     from_files.check_weights(folder, model_id)
-    if task != "image-classification" and not (folder / "tokenizer.json").is_file():
-        raise ModelUnreadable(
-            f"'{model_id}' has no tokenizer.json. Write one with "
-            "AutoTokenizer.from_pretrained(folder).save_pretrained(folder) and export again."
-        )
+    _check_input_files(folder, model_id, task)
     tokenizer_config = read_json(folder / "tokenizer_config.json", default={})
     has_labels = task.endswith("classification")
     return SourceModel(
@@ -86,6 +82,19 @@ def find_model(options: ExportOptions) -> SourceModel:
         matryoshka_dimensions=tuple(sorted(config.get("matryoshka_dimensions") or ())),
         notes=from_files.find_notes(config, modules, task),
     )
+
+
+def _check_input_files(folder: Path, model_id: str, task: str) -> None:
+    """Refuse a model without the file that says how its inputs are prepared."""
+    if task == "image-classification" and not (folder / "preprocessor_config.json").is_file():
+        raise ModelUnreadable(
+            f"'{model_id}' has no preprocessor_config.json, which says how images are prepared. Download it again."
+        )
+    if task != "image-classification" and not (folder / "tokenizer.json").is_file():
+        raise ModelUnreadable(
+            f"'{model_id}' has no tokenizer.json. Write one with "
+            "AutoTokenizer.from_pretrained(folder).save_pretrained(folder) and export again."
+        )
 
 
 def _choose_task(model_id: str, asked: str | None, fitting: tuple[str, ...], config: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 What an export was asked for, checked before anything slow starts.
 
 This module imports nothing but the standard library: the command line answers at once because of it.
-Add a task, target, engine or precision to the `BUILT_*` tables only when its steps exist.
+Add a task to `BUILT_TASKS` only when its steps exist; targets, engines and precisions stand in `targets`.
 """
 
 import re
@@ -10,26 +10,41 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.errors import BadInput, NotBuilt
+from export.targets import PRECISIONS, check_target, find_target
 
 KNOWN_TASKS = ("embedding", "text-classification", "reranking", "image-classification", "text-generation")
 """Every task of the tensor contract."""
 
-BUILT_TASKS = ("embedding",)
+BUILT_TASKS = ("embedding", "image-classification", "text-generation")
 """Tasks that can be exported now."""
 
-BUILT_TARGETS = ("cpu",)
-"""Targets that have a profile now."""
-
-BUILT_ENGINES = ("onnxruntime",)
-"""Engines that can run the core now."""
-
-BUILT_PRECISIONS = ("fp32",)
-"""Precisions that can be exported now."""
+BUILT_PRECISIONS = PRECISIONS
+"""Precisions that encoders can be exported in now."""
 
 CORE_SUFFIX = "_core"
 """What the core model's name adds to the door's."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """What is asked for of a generator; all but the first go to Triton's vLLM backend."""
+
+    max_model_len: int | None = None
+    """Prompt and answer of one row together, in tokens; None: what the model reads and the memory holds."""
+
+    tensor_parallel_size: int = 1
+    """GPUs that one model is split over."""
+
+    dtype: str = "auto"
+    """Number format of weights and activations, in vLLM's words; auto: the one the weights are stored in."""
+
+    loras: tuple[tuple[str, str], ...] = ()
+    """LoRA adapters: name that callers send, and folder as the GPU machine sees it."""
+
+    served_path: str | None = None
+    """Folder of the weights as the GPU machine sees it; None: the same as here."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +69,11 @@ class ExportOptions:
     engine: str = "onnxruntime"
     """What runs the graph inside Triton."""
 
+    accelerator: str = "none"
+    """What helps onnxruntime on a GPU: none, or tensorrt."""
+
     precision: str = "fp32"
-    """The number format of the weights; fp32 is equal to the original."""
+    """The number format of the weights; fp32 is equal to the original, auto is the fastest that passes parity."""
 
     revision: str | None = None
     """A branch, tag or commit on the hub; None is the default branch."""
@@ -65,6 +83,9 @@ class ExportOptions:
 
     trust_remote_code: bool = False
     """True lets the model's own Python code run on this machine."""
+
+    generation: GenerationOptions = GenerationOptions()
+    """What only generators have."""
 
     skip_existing: bool = False
     """True publishes nothing when the stable version was made from the same source in the same way."""
@@ -83,20 +104,14 @@ def check_options(options: ExportOptions) -> None:
         options: What was asked for.
 
     Raises:
-        BadInput: If the name can't be a Triton model's or a folder's.
+        BadInput: If the name can't be a Triton model's or a folder's, or the target can't do what is asked of it.
 
-        NotBuilt: If a task, target, engine or precision isn't there yet.
+        NotBuilt: If a task isn't there yet.
     """
     check_name(options.name)
     if options.task is not None:
         check_task(options.task)
-    for what, asked, built in (
-        ("target", options.target, BUILT_TARGETS),
-        ("engine", options.engine, BUILT_ENGINES),
-        ("precision", options.precision, BUILT_PRECISIONS),
-    ):
-        if asked not in built:
-            raise NotBuilt(f"There is no {what} '{asked}' in this version. Use {_either(built)}.")
+    check_target(find_target(options.target), options.engine, options.accelerator, options.precision)
 
 
 def check_name(name: str) -> None:

@@ -32,6 +32,91 @@ TOLERANCES: Mapping[tuple[str, str], Tolerance] = MappingProxyType(
                 "A wrong pooling, mask or truncation costs 1e-2 and more."
             ),
         ),
+        ("image-classification", "fp32"): Tolerance(
+            bounds={"max_pixel_difference": 1e-6, "max_score_difference": 1e-3, "mean_top1": 1.0},
+            reason=(
+                "The door repeats the processor's arithmetic to the last bit; a wrong filter or crop costs 1e-2. "
+                "Scores differ by the order of additions only, about 1e-6."
+            ),
+        ),
+        ("image-classification", "fp16"): Tolerance(
+            bounds={"max_pixel_difference": 1e-6, "max_score_difference": 2e-2, "mean_top1": 0.99},
+            reason="Eleven bits of mantissa leave about 1e-3 in a logit; only near-ties may change places.",
+        ),
+        ("image-classification", "bf16"): Tolerance(
+            bounds={"max_pixel_difference": 1e-6, "max_score_difference": 5e-2, "mean_top1": 0.97},
+            reason="Eight bits of mantissa leave about 1e-2 in a logit; only near-ties may change places.",
+        ),
+        ("image-classification", "int8"): Tolerance(
+            bounds={"max_pixel_difference": 1e-6, "max_score_difference": 1e-1, "mean_top1": 0.95},
+            reason="A weight keeps 8 bits of its channel's range: about 1 % of a logit; one near-tie in 20 may change.",
+        ),
+        ("embedding", "fp16"): Tolerance(
+            bounds={"min_cosine": 0.999, "mean_cosine": 0.9999, "max_norm_difference": 2e-3},
+            reason=(
+                "11 bits of precision round each value by up to 5e-4, at random; over twelve layers that leaves 1e-6 "
+                "to 1e-5 of cosine. A sum that overflowed, or a mask value that became infinite, costs 1e-2 and more."
+            ),
+        ),
+        ("embedding", "bf16"): Tolerance(
+            bounds={"min_cosine": 0.995, "mean_cosine": 0.999, "max_norm_difference": 1e-2},
+            reason=(
+                "8 bits of precision round each product's factors by up to 4e-3: eight times fp16's, so sixty times "
+                "its distance in cosine. Nothing can overflow."
+            ),
+        ),
+        ("embedding", "int8"): Tolerance(
+            bounds={"min_cosine": 0.95, "mean_cosine": 0.98, "max_norm_difference": 2e-2},
+            reason=(
+                "255 steps for each layer's activations. A vector at cosine c has noise of length sqrt(1 - c^2); in d "
+                "dimensions it moves the similarity of two texts by about sqrt(2 (1 - c^2) / d): at 0.98 and 384 by "
+                "0.014, less than between neighbours of a search's first results; at 0.95 by 0.023, for the worst text."
+            ),
+        ),
+        ("text-classification", "fp32"): Tolerance(
+            bounds={"max_score_difference": 1e-3, "mean_top1": 1.0},
+            reason=(
+                "Scores differ by the order of additions only, about 1e-6. A wrong activation, mask or truncation costs "
+                "1e-2 and more."
+            ),
+        ),
+        ("text-classification", "fp16"): Tolerance(
+            bounds={"max_score_difference": 2e-2, "mean_top1": 0.99},
+            reason="11 bits of precision leave about 1e-3 in a logit; only near-ties may change places.",
+        ),
+        ("text-classification", "bf16"): Tolerance(
+            bounds={"max_score_difference": 5e-2, "mean_top1": 0.97},
+            reason="8 bits of precision leave about 1e-2 in a logit; only near-ties may change places.",
+        ),
+        ("text-classification", "int8"): Tolerance(
+            bounds={"max_score_difference": 1e-1, "mean_top1": 0.95},
+            reason=(
+                "255 steps for each layer's activations leave a few hundredths in a score near one half; a threshold "
+                "that callers set to a tenth still holds, and one near-tie in 20 may change places."
+            ),
+        ),
+        ("reranking", "fp32"): Tolerance(
+            bounds={"max_score_difference": 1e-3, "mean_rank_correlation": 1.0},
+            reason=(
+                "Scores differ by the order of additions only, about 1e-6, so documents that the original tells apart "
+                "by 1e-3 keep their order. Swapped segments or another truncation cost 1e-2 and more."
+            ),
+        ),
+        ("reranking", "fp16"): Tolerance(
+            bounds={"max_score_difference": 2e-2, "mean_rank_correlation": 0.99},
+            reason="11 bits of precision leave about 1e-3 in a score; only near-ties may change places.",
+        ),
+        ("reranking", "bf16"): Tolerance(
+            bounds={"max_score_difference": 5e-2, "mean_rank_correlation": 0.97},
+            reason="8 bits of precision leave about 1e-2 in a score; only near-ties may change places.",
+        ),
+        ("reranking", "int8"): Tolerance(
+            bounds={"max_score_difference": 1e-1, "mean_rank_correlation": 0.9},
+            reason=(
+                "255 steps for each layer's activations leave a few hundredths in a score; of 20 pairs of documents one "
+                "may change places, which moves a document by a place or two among a query's results."
+            ),
+        ),
     }
 )
 """The tolerance of each task and precision."""
@@ -41,6 +126,10 @@ FIGURES: Mapping[str, str] = MappingProxyType(
         "min_cosine": "cosine of an input's two vectors",
         "mean_cosine": "cosine of an input's two vectors",
         "max_norm_difference": "relative difference of the two vectors' lengths",
+        "max_score_difference": "difference of a score",
+        "mean_rank_correlation": "rank correlation of a query's documents",
+        "mean_top1": "share of inputs whose best label is the original's",
+        "max_pixel_difference": "difference of a pixel that the model is given",
     }
 )
 """What each figure is, in words for a message."""

@@ -6,23 +6,29 @@ Each module has the functions of `base.Task`, and only the pipeline's order of s
     base               what a task's module has to offer
     text_encoder       what the tasks behind the text door share
     embedding          text in, vector out
+    text_classification, reranking    text in, or a query and a document; scores out
+    text_generation    a prompt in, tokens out
+    image_classification   an image's file in, labels' scores out
 
 To add a task: write its module, add it to `load_task`, to `runtime.RUNTIME_BY_TASK` and to `options.BUILT_TASKS`.
 """
 
 from export.errors import NotBuilt
+from export.options import ExportOptions
 from export.tasks.base import Task
 
 
-def load_task(name: str) -> Task:
+def load_task(name: str, options: ExportOptions) -> Task:
     """
     Import a task's module; it brings torch, which takes seconds.
 
     Args:
         name: The task's name in the tensor contract.
 
+        options: What was asked for; a generator's steps depend on it.
+
     Returns:
-        The module.
+        The module, or an object with the same functions.
 
     Raises:
         NotBuilt: If there is none.
@@ -32,4 +38,21 @@ def load_task(name: str) -> Task:
         from export.tasks import embedding  # noqa: PLC0415
 
         return embedding
+    if name == "text-classification":
+        from export.tasks import text_classification  # noqa: PLC0415
+
+        return text_classification
+    if name == "reranking":
+        from export.tasks import reranking  # noqa: PLC0415
+
+        return reranking
+    if name == "image-classification":
+        from export.tasks import image_classification  # noqa: PLC0415
+
+        return image_classification
+    if name == "text-generation":
+        from export.tasks import text_generation  # noqa: PLC0415
+
+        kinds = {text_generation.VLLM: text_generation.VllmGeneration}
+        return kinds.get(options.engine, text_generation.TextGeneration)(options)
     raise NotBuilt(f"Task '{name}' has no steps in this version.")
