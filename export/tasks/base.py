@@ -22,6 +22,12 @@ class DoorFiles:
     has_core: bool = True
     """False puts the graph's files into the door's folder: the version is one model."""
 
+    has_code: bool = True
+    """False leaves the door's code out: the backend brings its own."""
+
+    settings_file: str | None = "door.json"
+    """Name of the file with the settings, as the door's code reads it; None for none."""
+
 
 class Task(Protocol):
     """The steps of one task, in the order in which the pipeline calls them."""
