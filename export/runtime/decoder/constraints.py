@@ -19,8 +19,9 @@ import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
-from .parameters import Constraint, InvalidParameter
+from .parameters import Constraint
 from .sampling import RowFailed
+from .values import InvalidParameter
 
 FIELD = "structured_outputs"
 

@@ -11,8 +11,9 @@ import pytest
 from export.runtime.decoder.choices import Choice
 from export.runtime.decoder.constraints import ConstraintCompiler
 from export.runtime.decoder.detokenizing import Vocabulary
-from export.runtime.decoder.parameters import Constraint, InvalidParameter, Parameters
+from export.runtime.decoder.parameters import Constraint, Parameters
 from export.runtime.decoder.sampling import RowFailed, Sampled, Sampler
+from export.runtime.decoder.values import InvalidParameter
 from tests.export.runtime.decoder.tiny_tokenizers import save_byte_level, save_metaspace
 
 VOCAB_SIZE = 420

@@ -8,14 +8,12 @@ from hypothesis import strategies as st
 
 from export.runtime.decoder.parameters import (
     MAX_CONSTRAINT_CHARACTERS,
-    MAX_STOP_STRINGS,
-    MAX_TEXT_CHARACTERS,
     Constraint,
-    InvalidParameter,
     Limits,
     Parameters,
     parse_parameters,
 )
+from export.runtime.decoder.values import MAX_STOP_STRINGS, MAX_TEXT_CHARACTERS, InvalidParameter
 
 LIMITS = Limits(vocab_size=512, max_model_len=64, max_n=4, max_logprobs=5)
 
