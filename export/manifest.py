@@ -96,6 +96,7 @@ def recipe(options: ExportOptions, source: SourceModel, profile: TargetProfile) 
         "task": source.task,
         "target": options.target,
         "engine": options.engine,
+        "accelerator": options.accelerator,
         "precision": options.precision,
         "profile": profile.to_json(),
         "runtime_fingerprint": runtime_fingerprint(source.task),
@@ -122,15 +123,29 @@ def hash_files(draft: Draft) -> dict[str, str]:
     Returns:
         SHA-256 by path; a path is `door/…` or `core/…`, without the version, which is given when publishing.
     """
+    core = {} if draft.core_folder is None else hash_folder("core", draft.core_folder)
+    return hash_folder("door", draft.door_folder) | core
+
+
+def hash_folder(part: str, folder: Path) -> dict[str, str]:
+    """
+    Hash every file of one of a version's folders.
+
+    Args:
+        part: `door` or `core`.
+
+        folder: The folder.
+
+    Returns:
+        SHA-256 by path, which begins with *part*.
+    """
     hashes: dict[str, str] = {}
-    folders = {"door": draft.door_folder} | ({"core": draft.core_folder} if draft.core_folder else {})
-    for part, folder in folders.items():
-        for path in sorted(folder.rglob("*")):
-            # NOTE: Triton's stub writes __pycache__ into a served version, whatever the environment says.
-            if path.is_file() and path.name != MANIFEST_FILE and path.parent.name != "__pycache__":
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                hashes[f"{part}/{path.relative_to(folder).as_posix()}"] = digest
+    for path in sorted(folder.rglob("*")):
+        # NOTE: Triton's stub writes __pycache__ into a served version, whatever the environment says.
+        if path.is_file() and path.name != MANIFEST_FILE and path.parent.name != "__pycache__":
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[f"{part}/{path.relative_to(folder).as_posix()}"] = digest
     return hashes
 
 

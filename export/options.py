@@ -15,7 +15,7 @@ from export.targets import PRECISIONS, check_target, find_target
 KNOWN_TASKS = ("embedding", "text-classification", "reranking", "image-classification", "text-generation")
 """Every task of the tensor contract."""
 
-BUILT_TASKS = ("embedding", "image-classification", "text-generation")
+BUILT_TASKS = ("embedding", "text-classification", "reranking", "image-classification", "text-generation")
 """Tasks that can be exported now."""
 
 BUILT_PRECISIONS = PRECISIONS

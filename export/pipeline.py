@@ -1,7 +1,8 @@
 """
 One export, from what was asked for to what was published: the only module that knows the order of the steps.
 
-    find the model -> convert -> assemble door and core -> compare with the original -> publish
+    find the model -> convert -> for each precision: transform, assemble door and core, compare with the original
+    -> measure those that passed, choose one -> build its plan, where TensorRT runs it -> publish
 
 What converting, assembling and comparing mean is each task's own matter (`tasks`).
 
@@ -9,13 +10,20 @@ Everything grows in a staging folder that nobody reads; a step that fails leaves
 """
 
 import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from export import from_hub, manifest, profiles, releases
-from export.artifacts import ParityReport, Publication, SourceModel
-from export.errors import ExtraMissing, RepositoryError
+from export import from_hub, manifest, profiles, releases, targets, tensorrt_plan
+from export.artifacts import Draft, Graph, ParityReport, Publication, SourceModel, Speed, Trial
+from export.engines import CoreEngine, plan_file, shape_ranges
+from export.errors import ExtraMissing, ParityFailed, RepositoryError
 from export.options import ExportOptions, check_options
 from export.profiles import TargetProfile
 from export.progress import Progress
+from export.targets import Target
+from export.tasks.base import Task
 
 EXTRA_PACKAGES = (
     "onnx",
@@ -46,9 +54,14 @@ def run_export(options: ExportOptions, progress: Progress) -> Publication:
     """
     check_options(options)
     require_extra()
+    if options.engine == "tensorrt":
+        tensorrt_plan.require_builder(targets.find_target(options.target), again=repeat_command(options))
     with progress.step(f"Finding {options.model}"):
         source = from_hub.find_model(options)
-    profile = profiles.profile_for(options.target)
+    for note in source.notes:
+        progress.tell(note)
+    targets.check_task_fits(source.task, options.engine, options.precision)
+    profile = profiles.profile_for(options.target).fit(source.max_input_tokens)
     releases.open_repository(options.repository)
     existing = _find_existing(options, source, profile)
     if existing is not None:
@@ -75,6 +88,32 @@ def require_extra() -> None:
         raise ExtraMissing(f"Missing: {', '.join(missing)}. Install them with: pip install '.[export]'")
 
 
+@dataclass(frozen=True)
+class Job:
+    """One export under way: what every step of it needs."""
+
+    options: ExportOptions
+    """What was asked for."""
+
+    source: SourceModel
+    """The original's files."""
+
+    target: Target
+    """The hardware."""
+
+    profile: TargetProfile
+    """Its numbers, fitted to the model."""
+
+    task: Task
+    """The task's own steps."""
+
+    staging: Path
+    """A folder that nobody reads."""
+
+    progress: Progress
+    """Told about each long step."""
+
+
 def _make(
     options: ExportOptions, source: SourceModel, profile: TargetProfile, progress: Progress
 ) -> Publication:
@@ -83,17 +122,128 @@ def _make(
         # Imported here because torch takes seconds, and a wrong command has been answered by now.
         from export import tasks, to_triton  # noqa: PLC0415
 
-        task = tasks.load_task(source.task)
+        task = tasks.load_task(source.task, options)
 
     with releases.staging_folder(options.repository) as staging:
+        job = Job(options, source, targets.find_target(options.target), profile, task, staging, progress)
         with progress.step(f"Converting {source.model_id}"):
-            graph = task.convert(source, staging / "graph")
-        draft = to_triton.assemble(options, source, graph, profile, staging)
-        with progress.step("Comparing with the original"):
-            report = task.compare(source, draft, options.precision)
-        progress.tell(tell_figures(report))
+            raw = task.convert(source, staging / "raw" / "graph")
+        trials, passed = _try_precisions(job, raw)
+        trials, why = _choose(job, trials, passed)
+        draft, report = passed[next(trial.precision for trial in trials if trial.chosen)]
+        engine = _make_engine(job, draft)
         with progress.step(f"Publishing to {options.repository}"):
-            return to_triton.publish_model(options, source, profile, draft, report)
+            made = how_made(job.target, trials, why)
+            return to_triton.publish_model(options, source, profile, draft, report, engine=engine, made=made)
+
+
+def _try_precisions(job: Job, raw: Graph) -> tuple[list[Trial], dict[str, tuple[Draft, ParityReport]]]:
+    """Transform, assemble and compare each precision that is wanted; with several, one may fail."""
+    from export import precisions, to_triton  # noqa: PLC0415 - heavy
+
+    wanted = precisions.wanted(job.target, job.options.precision, raw, job.source.task)
+    trials: list[Trial] = []
+    passed: dict[str, tuple[Draft, ParityReport]] = {}
+    for precision in wanted:
+        home = job.staging / precision
+        with job.progress.step(f"Comparing {precision} with the original"):
+            candidate = precisions.make(raw, precision, home)
+            size_bytes = precisions.size_of(candidate.graph)
+            draft = to_triton.assemble(job.options, job.source, candidate.graph, job.profile, home)
+            runs_here = candidate.stand_in is candidate.graph
+            compared = draft if runs_here else replace(draft, graph=candidate.stand_in)
+            try:
+                report = job.task.compare(job.source, compared, precision)
+            except ParityFailed as failure:
+                if precision == wanted[-1] and not passed:
+                    raise
+                trials.append(Trial(precision, size_bytes, failure=str(failure)))
+                continue
+        job.progress.tell(tell_figures(report))
+        trials.append(Trial(precision, size_bytes, parity=dict(report.figures)))
+        passed[precision] = (draft, report)
+    return trials, passed
+
+
+def _choose(
+    job: Job, trials: list[Trial], passed: dict[str, tuple[Draft, ParityReport]]
+) -> tuple[list[Trial], str]:
+    """Measure the precisions that passed where that is possible, and choose one."""
+    from export import precisions, timing  # noqa: PLC0415 - heavy
+
+    speeds: dict[str, Speed] = {}
+    if len(passed) > 1 and not job.target.is_gpu:
+        with job.progress.step("Measuring the precisions that passed"):
+            graphs = {precision: draft.graph.path for precision, (draft, _) in passed.items()}
+            inputs = next(iter(passed.values()))[0].graph.inputs
+            feeds = timing.make_feeds(inputs, job.source.max_input_tokens)
+            speeds = timing.measure_speeds(graphs, feeds, max(1, job.profile.core_threads))
+    chosen, why = precisions.choose(list(passed), speeds)
+    judged = [
+        replace(trial, speed=speeds.get(trial.precision), chosen=trial.precision == chosen)
+        for trial in trials
+    ]
+    if len(trials) > 1:
+        for line in (*precisions.table(judged), why):
+            job.progress.tell(line)
+    return judged, why
+
+
+def _make_engine(job: Job, draft: Draft) -> CoreEngine:
+    """Name what runs the core; for TensorRT, build the plan of this machine's GPU beside the graph."""
+    if job.options.engine != "tensorrt" or draft.core_folder is None:
+        return CoreEngine(accelerator=job.options.accelerator)
+    capability = str(job.target.compute_capability)
+    ranges = shape_ranges(draft.graph.inputs, job.profile)
+    with job.progress.step(f"Building a TensorRT plan for {job.target.title}"):
+        plan = tensorrt_plan.build_plan(draft.graph.path, ranges, job.profile.workspace_bytes)
+        (draft.core_folder / plan_file(capability)).write_bytes(plan)
+    return CoreEngine("tensorrt", plans={capability: plan_file(capability)})
+
+
+def how_made(target: Target, trials: Sequence[Trial], why: str) -> dict[str, Any]:
+    """
+    Tell what was tried, and on what hardware it was found to work.
+
+    Args:
+        target: The hardware that was asked for.
+
+        trials: What became of each precision.
+
+        why: Why the chosen one was.
+
+    Returns:
+        What the manifest records beside the recipe.
+    """
+    made: dict[str, Any] = {
+        "precisions": [trial.to_json() for trial in trials],
+        "why": why,
+        "verified_on": None if target.is_gpu else target.name,
+    }
+    if target.is_gpu:
+        made["not_verified"] = f"Compared with the original on a CPU; nothing ran on a {target.title} here."
+    else:
+        made["cpu_features"] = list(target.features)
+    return made
+
+
+def repeat_command(options: ExportOptions) -> list[str]:
+    """
+    Write an export as the command that asks for it.
+
+    Args:
+        options: What was asked for.
+
+    Returns:
+        The command's words, without what is as by default.
+    """
+    words = ["triton-export", "export", options.model, "--name", options.name]
+    standard = ExportOptions(options.model, options.name, options.repository)
+    for field in ("task", "target", "engine", "accelerator", "precision", "revision", "model_id"):
+        value = getattr(options, field)
+        if value != getattr(standard, field):
+            words += [f"--{field.replace('_', '-')}", str(value)]
+    return [*words, "--repository", str(options.repository)]
 
 
 def tell_figures(report: ParityReport) -> str:

@@ -16,13 +16,19 @@ from typing import Any
 from export.errors import BadInput, TargetUnfit
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-"""Every number format that a graph can be exported in; `auto` chooses among a target's."""
+"""Every number format that an encoder's graph can be exported in; `auto` chooses among a target's."""
+
+GENERATOR_PRECISIONS = ("int4",)
+"""Formats that only a text generator's graph is built in."""
 
 AUTO = "auto"
 """The precision that stands for: the fastest one that passes parity."""
 
-ENGINES = ("onnxruntime", "tensorrt")
-"""What can run the core: Triton's onnxruntime backend, or its TensorRT backend with a plan built beforehand."""
+ENGINES = ("onnxruntime", "tensorrt", "vllm")
+"""
+What can run a model: Triton's onnxruntime backend; its TensorRT backend, with a plan built beforehand; and for text
+generation its vLLM backend.
+"""
 
 ACCELERATORS = ("none", "tensorrt")
 """What may help the onnxruntime engine on a GPU: its CUDA provider alone, or TensorRT below it."""
@@ -127,8 +133,8 @@ class Target:
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as `triton-export targets --json` prints it."""
-        engines = ENGINES if self.is_gpu else ENGINES[:1]
-        return asdict(self) | {"engines": list(engines), "runs_vllm": self.runs_vllm}
+        engines = [engine for engine in ENGINES if self.runs_vllm or engine != "vllm"]
+        return asdict(self) | {"engines": engines if self.is_gpu else ENGINES[:1]}
 
 
 _VLLM_LEAST = (7, 5)
@@ -307,17 +313,45 @@ def check_target(target: Target, engine: str, accelerator: str, precision: str) 
     for what, asked, known in (
         ("engine", engine, ENGINES),
         ("accelerator", accelerator, ACCELERATORS),
-        ("precision", precision, (AUTO, *PRECISIONS)),
+        ("precision", precision, (AUTO, *PRECISIONS, *GENERATOR_PRECISIONS)),
     ):
         if asked not in known:
             raise BadInput(f"There is no {what} '{asked}'. Use one of: {', '.join(known)}.")
-    if not target.is_gpu and engine == "tensorrt":
-        raise TargetUnfit("--engine tensorrt needs a GPU target; use --engine onnxruntime for a CPU.")
+    if not target.is_gpu and engine != "onnxruntime":
+        raise TargetUnfit(f"--engine {engine} needs a GPU target; use --engine onnxruntime for a CPU.")
+    if engine == "vllm" and not target.runs_vllm:
+        raise TargetUnfit(
+            f"vLLM's builds start at compute capability 7.5, and a {target.title} has {target.compute_capability}; "
+            "use --engine onnxruntime."
+        )
     if not target.is_gpu and accelerator != "none":
         raise TargetUnfit("--accelerator tensorrt needs a GPU target; leave it out for a CPU.")
-    if engine == "tensorrt" and accelerator != "none":
-        raise TargetUnfit(
-            "--accelerator helps --engine onnxruntime only; a TensorRT plan needs none. Leave it out."
-        )
+    if engine != "onnxruntime" and accelerator != "none":
+        raise TargetUnfit("--accelerator helps --engine onnxruntime only. Leave it out.")
     if precision in target.refused:
         raise TargetUnfit(f"--precision {precision} can't be used here: {target.refused[precision]}.")
+
+
+def check_task_fits(task: str, engine: str, precision: str) -> None:
+    """
+    Refuse an engine or a precision that isn't for a model of this kind; known once the model's files were read.
+
+    Args:
+        task: What the model does.
+
+        engine: What runs it.
+
+        precision: The number format asked for.
+
+    Raises:
+        BadInput: If they don't go together.
+    """
+    generates = task == "text-generation"
+    if generates and engine == "tensorrt":
+        raise BadInput("--engine tensorrt isn't for text generation; use --engine vllm on a GPU.")
+    if not generates and engine == "vllm":
+        raise BadInput(f"--engine vllm is for text generation, and this model does {task}; leave it out.")
+    if not generates and precision in GENERATOR_PRECISIONS:
+        raise BadInput(
+            f"--precision {precision} is for text generation, and this model does {task}; use int8."
+        )

@@ -7,13 +7,16 @@ needs to know at run time, so that it never reads a config that is shared by all
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from export import releases
 from export.artifacts import Draft, Graph, ParityReport, Publication, SourceModel
-from export.config_core import core_config
+from export.config_core import ONNXRUNTIME, core_config
+from export.engines import CoreEngine
 from export.manifest import build_manifest, recipe, write_manifest
 from export.options import ExportOptions
 from export.profiles import TargetProfile
@@ -41,13 +44,15 @@ def assemble(
     Returns:
         The version's folders.
     """
-    files = load_task(source.task).door_files(source, graph, profile)
+    files = load_task(source.task, options).door_files(source, graph, profile)
     door, core = staging / "door", staging / "core"
     door.mkdir()
-    for path in (*runtime_files(source.task), *files.copied):
+    code = runtime_files(source.task) if files.has_code else []
+    for path in (*code, *files.copied):
         shutil.copyfile(path, door / path.name)
     settings = files.settings | ({"core_model": options.core_name} if files.has_core else {})
-    (door / "door.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    if files.settings_file is not None:
+        (door / files.settings_file).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     graph_home = core if files.has_core else door
     graph_home.mkdir(exist_ok=True)
     for path in graph.path.parent.iterdir():  # a graph above 2 GiB has its weights in files beside it
@@ -57,7 +62,14 @@ def assemble(
 
 
 def publish_model(
-    options: ExportOptions, source: SourceModel, profile: TargetProfile, draft: Draft, parity: ParityReport
+    options: ExportOptions,
+    source: SourceModel,
+    profile: TargetProfile,
+    draft: Draft,
+    parity: ParityReport,
+    *,
+    engine: CoreEngine = ONNXRUNTIME,
+    made: Mapping[str, Any] = MappingProxyType({}),
 ) -> Publication:
     """
     Publish a version that passed parity, as the new stable one.
@@ -73,21 +85,25 @@ def publish_model(
 
         parity: The comparison's figures.
 
+        engine: What runs the core.
+
+        made: What the manifest records beside: precisions that were tried, hardware it was verified on.
+
     Returns:
         What was published.
 
     Raises:
         RepositoryError: If it can't be written; the release is then as it was.
     """
-    task = load_task(source.task)
+    task = load_task(source.task, options)
     card = task.card(source, draft.graph)
-    manifest = build_manifest(recipe(options, source, profile), draft, parity, options.name, card)
+    manifest = build_manifest(recipe(options, source, profile), draft, parity, options.name, card) | made
     write_manifest(draft.door_folder, manifest)
 
     def make_configs(stable: int, core_versions: list[int]) -> tuple[Any, Any]:
         released_card = card | {"release": {"stable": stable}}
         door = task.door_config(options.name, released_card, profile, [stable])
-        core = core_config(options.core_name, draft.graph, profile, core_versions)
+        core = core_config(options.core_name, draft.graph, profile, core_versions, engine)
         return door, core
 
     with releases.lock_repository(options.repository):

@@ -9,6 +9,7 @@ import click
 from export import options as asked
 from export.commands.shared import EPILOG, errors_to_exit_codes
 from export.progress import Progress
+from export.targets import ACCELERATORS, PRECISIONS
 
 
 @click.command(epilog=EPILOG)
@@ -17,9 +18,26 @@ from export.progress import Progress
 @click.option(
     "--task", help=f"One of: {', '.join(asked.BUILT_TASKS)}.  [default: found from the model's files]"
 )
-@click.option("--target", default="cpu", show_default=True, help="Hardware that the model will run on.")
+@click.option(
+    "--target",
+    default="cpu",
+    show_default=True,
+    help="Hardware that the model will run on; `triton-export targets` lists it.",
+)
 @click.option("--engine", default="onnxruntime", show_default=True, help="What runs the graph inside Triton.")
-@click.option("--precision", default="fp32", show_default=True, help="Number format of the weights.")
+@click.option(
+    "--accelerator",
+    type=click.Choice(ACCELERATORS),
+    default="none",
+    show_default=True,
+    help="What helps onnxruntime on a GPU.",
+)
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    help=f"Number format of the weights: {', '.join(PRECISIONS)}, or auto: the fastest that passes parity.",
+)
 @click.option(
     "--repository",
     type=click.Path(file_okay=False, path_type=Path),
@@ -40,6 +58,7 @@ def export(  # noqa: PLR0917 - click passes every option by name
     task: str | None,
     target: str,
     engine: str,
+    accelerator: str,
     precision: str,
     repository: Path,
     revision: str | None,
@@ -60,6 +79,7 @@ def export(  # noqa: PLR0917 - click passes every option by name
         task=task,
         target=target,
         engine=engine,
+        accelerator=accelerator,
         precision=precision,
         revision=revision,
         model_id=model_id,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from export.errors import BadInput, NotBuilt
+from export.errors import BadInput, NotBuilt, TargetUnfit
 from export.options import ExportOptions, check_name, check_options, check_task
 
 GOOD = ExportOptions(model="m", name="minilm", repository=Path("r"))
@@ -37,12 +37,19 @@ def test_known_task_that_is_not_built_names_what_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "asked"), [("target", "a100"), ("engine", "tensorrt"), ("precision", "int8")]
+    ("field", "asked"),
+    [("target", "a1000"), ("engine", "openvino"), ("accelerator", "cuda"), ("precision", "fp8")],
 )
-def test_what_is_not_built_is_named(field: str, asked: str) -> None:
-    """A target, engine or precision that isn't there yet is refused with what is."""
-    with pytest.raises(NotBuilt, match=f"no {field} '{asked}' in this version. Use '"):
+def test_what_is_unknown_is_named(field: str, asked: str) -> None:
+    """A target, engine, accelerator or precision that isn't there is refused by name."""
+    with pytest.raises(BadInput, match=f"There is no {field} '{asked}'"):
         check_options(replace(GOOD, **{field: asked}))
+
+
+def test_what_the_hardware_lacks_is_refused() -> None:
+    """A V100 has no bfloat16, and the command says so before anything is loaded."""
+    with pytest.raises(TargetUnfit, match="no bfloat16"):
+        check_options(replace(GOOD, target="v100", precision="bf16"))
 
 
 def test_good_options_pass() -> None:

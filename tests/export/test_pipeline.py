@@ -13,7 +13,7 @@ import pytest
 
 from export import parity, pipeline
 from export.artifacts import Publication
-from export.errors import ExtraMissing, ModelNotFound, NotBuilt, ParityFailed
+from export.errors import BadInput, ExtraMissing, ModelNotFound, ParityFailed
 from export.options import ExportOptions
 from export.progress import Progress
 from export.tolerances import Tolerance
@@ -76,8 +76,8 @@ def test_wrong_requests_end_before_the_repository_is_made(options: ExportOptions
     """A missing model or an unknown target leaves no folder behind."""
     with pytest.raises(ModelNotFound):
         pipeline.run_export(replace(options, model="/no/such/model"), Progress(None))
-    with pytest.raises(NotBuilt):
-        pipeline.run_export(replace(options, target="a100"), Progress(None))
+    with pytest.raises(BadInput):
+        pipeline.run_export(replace(options, target="a1000"), Progress(None))
     assert not options.repository.exists()
 
 

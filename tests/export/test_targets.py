@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from export.errors import BadInput, TargetUnfit
-from export.targets import PRECISIONS, TARGETS, check_target, cpu_features, find_target
+from export.targets import PRECISIONS, TARGETS, check_target, check_task_fits, cpu_features, find_target
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -78,18 +78,20 @@ def test_half_precision_is_refused_on_a_cpu(precision: str) -> None:
     [
         ("cpu", "tensorrt", "none", "needs a GPU target"),
         ("cpu", "onnxruntime", "tensorrt", "needs a GPU target"),
-        ("a100", "tensorrt", "tensorrt", "needs none"),
+        ("cpu", "vllm", "none", "needs a GPU target"),
+        ("v100", "vllm", "none", "start at compute capability 7.5.*has 7.0; use --engine onnxruntime"),
+        ("a100", "tensorrt", "tensorrt", "helps --engine onnxruntime only"),
     ],
 )
 def test_what_does_not_go_together_is_refused(target: str, engine: str, accelerator: str, words: str) -> None:
-    """TensorRT needs a GPU, and a plan needs no accelerator."""
+    """TensorRT and vLLM need a GPU, vLLM a newer one, and a plan needs no accelerator."""
     with pytest.raises(TargetUnfit, match=words):
         check_target(find_target(target), engine, accelerator, "fp32")
 
 
 @pytest.mark.parametrize(
     ("engine", "accelerator", "precision"),
-    [("onnx", "none", "fp32"), ("onnxruntime", "cuda", "fp32"), ("onnxruntime", "none", "int4")],
+    [("onnx", "none", "fp32"), ("onnxruntime", "cuda", "fp32"), ("onnxruntime", "none", "int5")],
 )
 def test_unknown_choices_are_named(engine: str, accelerator: str, precision: str) -> None:
     """A mistyped choice is answered with the known ones."""
@@ -111,3 +113,19 @@ def test_the_processors_instructions_are_read(tmp_path: Path) -> None:
     cpuinfo.write_text("flags\t\t: avx\n", encoding="utf-8")
     assert cpu_features(cpuinfo) == ()
     assert cpu_features(tmp_path / "none") == ()
+
+
+@pytest.mark.parametrize(
+    ("task", "engine", "precision", "words"),
+    [
+        ("text-generation", "tensorrt", "fp16", "use --engine vllm"),
+        ("embedding", "vllm", "fp16", "for text generation, and this model does embedding"),
+        ("embedding", "onnxruntime", "int4", "for text generation"),
+    ],
+)
+def test_engines_and_formats_have_their_tasks(task: str, engine: str, precision: str, words: str) -> None:
+    """Generators have vLLM and int4 for themselves, encoders TensorRT plans."""
+    with pytest.raises(BadInput, match=words):
+        check_task_fits(task, engine, precision)
+    check_task_fits("text-generation", "vllm", "int4")
+    check_task_fits("embedding", "tensorrt", "fp16")
