@@ -8,6 +8,7 @@ answered at once.
 import click
 
 from export.commands.convert import export
+from export.commands.release import COMMANDS
 from export.commands.shared import EPILOG
 
 
@@ -17,3 +18,5 @@ def main() -> None:
 
 
 main.add_command(export)
+for _command in COMMANDS:
+    main.add_command(_command)
