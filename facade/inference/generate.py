@@ -269,7 +269,8 @@ class Generate:
         # How old this one will be when it is whole is not known yet; who gave a max-age cares.
         may_join = not place.wants_fresh and place.directives.max_age_s is None
         shared = self._shared.get(place.key) if may_join else None
-        return shared if shared is not None and shared.has_whole_text else None
+        is_open = shared is not None and shared.has_whole_text and shared.error is None
+        return shared if is_open else None
 
     def _write(self, order: Order, context: RequestContext, place: _Place | None) -> Recording:
         """Have an answer written that nobody has."""

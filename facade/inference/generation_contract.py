@@ -171,7 +171,7 @@ def explain_failure(error: FacadeError, *, param: str) -> FacadeError:
     Returns:
         The same error, or a better one.
     """
-    if isinstance(error, InvalidInput):
+    if isinstance(error, InvalidInput) and error.param is None:
         return _name_field(error.message, param)
     if not isinstance(error, BackendFailed):
         return error

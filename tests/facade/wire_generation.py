@@ -50,6 +50,9 @@ class WireGeneration:
         """Headers of the streams."""
         self.steps: asyncio.Semaphore | None = None
         """Each message waits for one, if there is a semaphore."""
+        self.pause_after: int | None = None
+        """Each stream waits after so many messages for `resume`."""
+        self.resume = asyncio.Event()
         self.stream_failure: tuple[int, grpc.StatusCode | None, str] | None = None
         """After so many messages, this status with this text; without a status in band."""
         self.ends_early = False
@@ -91,6 +94,8 @@ class WireGeneration:
             return
         count, choices = min(sampling.get("max_tokens", 16), len(self.script)), sampling.get("n", 1)
         for at in range(count):
+            if at == self.pause_after:
+                await self.resume.wait()
             if self.steps is not None:
                 await self.steps.acquire()
             if self.stream_failure is not None and self.stream_failure[0] == at:
