@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Activation = Literal["Softmax", "Sigmoid", "Identity"]
+"""The ONNX operator that turns logits into scores."""
 
 
 @dataclass(frozen=True)
@@ -212,13 +215,16 @@ class Publication:
     """The model's name."""
 
     version: int
-    """The version that is stable now."""
+    """The version."""
 
     repository: Path
     """The model repository."""
 
     manifest: dict[str, Any]
     """The version's provenance."""
+
+    is_stable: bool = True
+    """False if it is a candidate: on disk, and not answering yet."""
 
     is_new: bool = True
     """False if an equal version was there already and nothing was published."""

@@ -30,20 +30,37 @@ def load_original(source: SourceModel) -> SentenceTransformer:
     Raises:
         ModelUnreadable: If its files are damaged, or not a model that sentence-transformers knows.
     """
-    with quiet():
-        try:
-            model = SentenceTransformer(
-                str(source.folder),
-                device="cpu",
-                trust_remote_code=source.trust_remote_code,
-                local_files_only=True,
-            )
-            return model.float().eval()
-        # Every layer below raises its own: OSError, ValueError, KeyError, RuntimeError, SafetensorError.
-        except Exception as error:
-            raise ModelUnreadable(
-                f"'{source.model_id}' can't be loaded: {_first_line(error)}. Download it again, or check its files."
-            ) from error
+    with quiet(), as_unreadable(source):
+        model = SentenceTransformer(
+            str(source.folder),
+            device="cpu",
+            trust_remote_code=source.trust_remote_code,
+            local_files_only=True,
+        )
+        return model.float().eval()
+
+
+@contextmanager
+def as_unreadable(source: SourceModel) -> Iterator[None]:
+    """
+    Turn whatever loading a model raises into one sentence about its files.
+
+    Args:
+        source: The model's files.
+
+    Yields:
+        Nothing; holds for the `with` statement.
+
+    Raises:
+        ModelUnreadable: If the work in it raised anything.
+    """
+    try:
+        yield
+    # Every layer below raises its own: OSError, ValueError, KeyError, RuntimeError, SafetensorError.
+    except Exception as error:
+        raise ModelUnreadable(
+            f"'{source.model_id}' can't be loaded: {_first_line(error)}. Download it again, or check its files."
+        ) from error
 
 
 @contextmanager

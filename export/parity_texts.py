@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from export.errors import ParityFailed
 from export.original import quiet
 from export.parity import shown
+from export.runtime.text_encoder.tokenizing import Row
 
 BATCHES: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("one word", (1,)),
@@ -68,14 +69,14 @@ def make_batches(tokenizer: PreTrainedTokenizerBase, max_input_tokens: int) -> l
     return batches
 
 
-def check_counts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], counts: Sequence[int]) -> None:
+def check_counts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Row], counts: Sequence[int]) -> None:
     """
     Compare the door's token counts with the original's.
 
     Args:
         tokenizer: The original's.
 
-        texts: The texts.
+        texts: The texts, or pairs of them.
 
         counts: Tokens that the door counted in each, before truncation.
 
@@ -87,6 +88,5 @@ def check_counts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], count
         expected = tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
     for text, count, ids in zip(texts, counts, expected, strict=True):
         if count != len(ids):
-            raise ParityFailed(
-                f"The door counts {count} tokens and the original {len(ids)} in {shown(text)}."
-            )
+            told = shown(text if isinstance(text, str) else " + ".join(text))
+            raise ParityFailed(f"The door counts {count} tokens and the original {len(ids)} in {told}.")

@@ -1,13 +1,14 @@
-"""A sentence-transformers model of real architecture and random weights, made in a second: BERT, hidden size 32."""
+"""Models of real architecture and random weights, made in a second: BERT, hidden size 32."""
 
 import string
 from pathlib import Path
+from typing import Any
 
 import sentence_transformers
 import torch
 from sentence_transformers.sentence_transformer import modules
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
 from export.original import quiet
 
@@ -56,22 +57,17 @@ def make_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def make_tiny_model(folder: Path, *, is_normalized: bool = True) -> Path:
+def tiny_config(**further: Any) -> BertConfig:
     """
-    Make the model.
+    Describe the tiny BERT.
 
     Args:
-        folder: An empty folder for its parts.
-
-        is_normalized: False leaves the last module out, so that vectors have lengths other than 1.
+        further: What differs, as the labels of a classifier.
 
     Returns:
-        The folder of the finished model.
+        Its configuration.
     """
-    torch.manual_seed(0)
-    parts, model = folder / "parts", folder / "tiny"
-    make_tokenizer(parts)
-    config = BertConfig(
+    return BertConfig(
         vocab_size=200,
         hidden_size=HIDDEN_SIZE,
         num_hidden_layers=2,
@@ -79,12 +75,56 @@ def make_tiny_model(folder: Path, *, is_normalized: bool = True) -> Path:
         intermediate_size=64,
         max_position_embeddings=MAX_TOKENS,
         initializer_range=0.3,
+        **further,
     )
-    BertModel(config).save_pretrained(parts)
+
+
+def make_tiny_classifier(folder: Path, **further: Any) -> Path:
+    """
+    Make a classifier, or a reranker if it has one label.
+
+    Args:
+        folder: An empty folder for its files.
+
+        further: What its configuration says beside the sizes.
+
+    Returns:
+        The folder.
+    """
+    torch.manual_seed(0)
+    make_tokenizer(folder)
+    BertForSequenceClassification(tiny_config(**further)).save_pretrained(folder)
+    return folder
+
+
+def make_tiny_model(
+    folder: Path, *, is_normalized: bool = True, pooling: str = "mean", truncate_dim: int | None = None
+) -> Path:
+    """
+    Make a sentence-transformers model.
+
+    Args:
+        folder: An empty folder for its parts.
+
+        is_normalized: False leaves the last module out, so that vectors have lengths other than 1.
+
+        pooling: How a vector is made of the tokens' vectors, in sentence-transformers' words.
+
+        truncate_dim: How many leading components it keeps by itself; None keeps all.
+
+    Returns:
+        The folder of the finished model.
+    """
+    torch.manual_seed(0)
+    parts, model = folder / "parts", folder / "tiny"
+    make_tokenizer(parts)
+    BertModel(tiny_config()).save_pretrained(parts)
     with quiet():
         transformer = modules.Transformer(str(parts), max_seq_length=MAX_TOKENS)
-        layers = [transformer, modules.Pooling(HIDDEN_SIZE, pooling_mode="mean")]
+        layers = [transformer, modules.Pooling(HIDDEN_SIZE, pooling_mode=pooling)]
         if is_normalized:
             layers.append(modules.Normalize())
-        sentence_transformers.SentenceTransformer(modules=layers, device="cpu").save(str(model))
+        sentence_transformers.SentenceTransformer(
+            modules=layers, device="cpu", truncate_dim=truncate_dim
+        ).save(str(model))
     return model
