@@ -8,7 +8,8 @@ answered at once.
 import click
 
 from export.commands.convert import export
-from export.commands.release import COMMANDS
+from export.commands.hardware import COMMANDS as HARDWARE_COMMANDS
+from export.commands.release import COMMANDS as RELEASE_COMMANDS
 from export.commands.shared import EPILOG
 
 
@@ -18,5 +19,5 @@ def main() -> None:
 
 
 main.add_command(export)
-for _command in COMMANDS:
+for _command in (*RELEASE_COMMANDS, *HARDWARE_COMMANDS):
     main.add_command(_command)

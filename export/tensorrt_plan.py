@@ -160,7 +160,7 @@ def build_plan(
 def _make_logger(trt: Any) -> Any:
     """Make a logger that keeps the builder's errors, which it tells nowhere else."""
 
-    class Errors(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Errors(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
@@ -191,6 +191,6 @@ def _start_timing_cache(config: Any, path: Path | None) -> Any:
 def _how(target: Target, again: Sequence[str]) -> str:
     """Say where the plan can be built, and by which command."""
     return (
-        f"On a machine with a {target.title}, {target.software.tensorrt_install}, install this package with its "
-        f"export extra and run: {shlex.join(again)}"
+        f"On a machine with a {target.title} and TensorRT {target.software.tensorrt} ({target.software.tensorrt_install}), "
+        f"install this package with its export extra, then run: {shlex.join(again)}"
     )

@@ -17,11 +17,13 @@ from export import releases
 from export.artifacts import Draft, Graph, ParityReport, Publication, SourceModel
 from export.config_core import ONNXRUNTIME, core_config
 from export.engines import CoreEngine
+from export.following import connected
 from export.manifest import build_manifest, recipe, write_manifest
 from export.options import ExportOptions
 from export.profiles import TargetProfile
 from export.runtime import runtime_files
 from export.tasks import load_task
+from export.transition import keep_configs
 
 
 def assemble(
@@ -72,7 +74,7 @@ def publish_model(
     made: Mapping[str, Any] = MappingProxyType({}),
 ) -> Publication:
     """
-    Publish a version that passed parity, as the new stable one.
+    Publish a version that passed parity: as the new stable one, or only on disk where a candidate is wanted.
 
     Args:
         options: What was asked for.
@@ -93,19 +95,33 @@ def publish_model(
         What was published.
 
     Raises:
+        FollowFailed: If a Triton that is to follow couldn't load it; the release is then as it was.
+
         RepositoryError: If it can't be written; the release is then as it was.
     """
     task = load_task(source.task, options)
     card = task.card(source, draft.graph)
-    manifest = build_manifest(recipe(options, source, profile), draft, parity, options.name, card) | made
-    write_manifest(draft.door_folder, manifest)
 
-    def make_configs(stable: int, core_versions: list[int]) -> tuple[Any, Any]:
+    def make_configs(stable: int, core_versions: list[int]) -> tuple[Any, Any | None]:
         released_card = card | {"release": {"stable": stable}}
         door = task.door_config(options.name, released_card, profile, [stable])
-        core = core_config(options.core_name, draft.graph, profile, core_versions, engine)
-        return door, core
+        if draft.core_folder is None:
+            return door, None
+        return door, core_config(options.core_name, draft.graph, profile, core_versions, engine)
 
-    with releases.lock_repository(options.repository):
-        version = releases.publish(options.repository, (options.name, options.core_name), draft, make_configs)
-    return Publication(options.name, version, options.repository, manifest)
+    keep_configs(draft, *make_configs(1, [1]))
+    found = build_manifest(recipe(options, source, profile), draft, parity, options.name, card)
+    manifest = {**found, **made}
+    write_manifest(draft.door_folder, manifest)
+
+    with connected(options.tritons) as follower, releases.lock_repository(options.repository):
+        version = releases.publish(
+            options.repository,
+            (options.name, options.core_name),
+            draft,
+            make_configs,
+            is_candidate=options.candidate,
+            follower=follower,
+        )
+        is_stable = releases.stable_version(options.repository, options.name) == version
+    return Publication(options.name, version, options.repository, manifest, is_stable=is_stable)

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from export import options as asked
-from export.commands.shared import EPILOG, errors_to_exit_codes
+from export.commands.generation import generation_options
+from export.commands.shared import EPILOG, errors_to_exit_codes, triton_option
+from export.following import read_address
 from export.progress import Progress
 from export.targets import ACCELERATORS, PRECISIONS
 
@@ -50,7 +52,13 @@ from export.targets import ACCELERATORS, PRECISIONS
 @click.option(
     "--trust-remote-code", is_flag=True, help="Let the model's own Python code run on this machine."
 )
+@click.option(
+    "--candidate", is_flag=True, help="Only put it on disk, for a later `canary`; a first version is stable."
+)
+@triton_option
+@generation_options
 @click.option("--skip-existing", is_flag=True, help="Do nothing if the stable version was made the same way.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing; needs no GPU.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result on stdout as one JSON object.")
 def export(  # noqa: PLR0917 - click passes every option by name
     model: str,
@@ -64,14 +72,20 @@ def export(  # noqa: PLR0917 - click passes every option by name
     revision: str | None,
     model_id: str | None,
     trust_remote_code: bool,  # noqa: FBT001 - click passes flags by name
+    generation: asked.GenerationOptions,
+    candidate: bool,  # noqa: FBT001
+    tritons: tuple[str, ...],
     skip_existing: bool,  # noqa: FBT001
+    dry_run: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """
-    Export MODEL, a folder or a hub id, as a new stable version.
+    Export MODEL, a folder or a hub id, as a new stable version, or as a candidate.
 
     Nothing is published unless the exported model answers like the original. Progress goes to stderr.
     """
+    with errors_to_exit_codes():
+        addresses = tuple(read_address(url) for url in tritons)
     wanted = asked.ExportOptions(
         model=model,
         name=name,
@@ -84,11 +98,17 @@ def export(  # noqa: PLR0917 - click passes every option by name
         revision=revision,
         model_id=model_id,
         trust_remote_code=trust_remote_code,
+        generation=generation,
+        candidate=candidate,
+        tritons=addresses,
         skip_existing=skip_existing,
     )
     progress = Progress(sys.stderr)
     with errors_to_exit_codes():
         asked.check_options(wanted)
+        if dry_run:
+            _print_preview(wanted, as_json=as_json)
+            return
         # Imported here because it brings protobuf, gRPC and the hub client.
         from export import pipeline  # noqa: PLC0415
 
@@ -98,10 +118,22 @@ def export(  # noqa: PLR0917 - click passes every option by name
         "version": publication.version,
         "repository": str(publication.repository),
         "is_new": publication.is_new,
+        "is_stable": publication.is_stable,
         "parity": {name: value for name, value in publication.manifest["parity"].items() if name != "points"},
         "seconds": {step: round(seconds, 2) for step, seconds in progress.seconds.items()},
     }
     if as_json:
         click.echo(json.dumps(summary))
     elif publication.is_new:
-        click.echo(f"Published {name} version {publication.version} to {repository}")
+        role = "" if publication.is_stable else " as a candidate"
+        click.echo(f"Published {name} version {publication.version} to {repository}{role}")
+
+
+def _print_preview(wanted: asked.ExportOptions, *, as_json: bool) -> None:
+    """Print what an export would write."""
+    from export import dry_run, from_hub, targets  # noqa: PLC0415 - as above, and the task's own imports
+
+    source = from_hub.find_model(wanted)
+    targets.check_task_fits(source.task, wanted.engine, wanted.precision)
+    shown = dry_run.preview(wanted, source)
+    click.echo(json.dumps(dry_run.to_json(shown)) if as_json else dry_run.write_markdown(shown), nl=as_json)
