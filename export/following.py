@@ -139,6 +139,31 @@ class RunningTritons:
             client.close()
 
 
+@contextmanager
+def connected(addresses: Sequence[str]) -> "Iterator[RunningTritons | None]":
+    """
+    Connect to the Tritons that are to follow, and see that they can.
+
+    Args:
+        addresses: ``host:port`` of each.
+
+    Yields:
+        What tells them; None if there are none.
+
+    Raises:
+        FollowFailed: If one can't.
+    """
+    if not addresses:
+        yield None
+        return
+    tritons = RunningTritons(addresses)
+    try:
+        tritons.check()
+        yield tritons
+    finally:
+        tritons.close()
+
+
 def read_address(url: str) -> str:
     """
     Read where a Triton is.

@@ -90,6 +90,12 @@ class ExportOptions:
     skip_existing: bool = False
     """True publishes nothing when the stable version was made from the same source in the same way."""
 
+    candidate: bool = False
+    """True only puts the version on disk, for a later `canary`; a model's first version is stable all the same."""
+
+    tritons: tuple[str, ...] = ()
+    """``host:port`` of running Tritons that are to follow."""
+
     @property
     def core_name(self) -> str:
         """Name of the Triton model that runs the graph."""
@@ -112,6 +118,28 @@ def check_options(options: ExportOptions) -> None:
     if options.task is not None:
         check_task(options.task)
     check_target(find_target(options.target), options.engine, options.accelerator, options.precision)
+    check_generation(options)
+
+
+def check_generation(options: ExportOptions) -> None:
+    """
+    Refuse what only Triton's vLLM backend understands, where another engine is asked for.
+
+    Args:
+        options: What was asked for.
+
+    Raises:
+        BadInput: If there is such an option.
+    """
+    asked, plain = options.generation, GenerationOptions()
+    for flag, field in (
+        ("--tensor-parallel-size", "tensor_parallel_size"),
+        ("--dtype", "dtype"),
+        ("--lora", "loras"),
+        ("--served-path", "served_path"),
+    ):
+        if options.engine != "vllm" and getattr(asked, field) != getattr(plain, field):
+            raise BadInput(f"{flag} is for --engine vllm, not for {options.engine}. Leave it out.")
 
 
 def check_name(name: str) -> None:

@@ -19,6 +19,7 @@ from export import from_hub, manifest, profiles, releases, targets, tensorrt_pla
 from export.artifacts import Draft, Graph, ParityReport, Publication, SourceModel, Speed, Trial
 from export.engines import CoreEngine, plan_file, shape_ranges
 from export.errors import ExtraMissing, ParityFailed, RepositoryError
+from export.following import connected
 from export.options import ExportOptions, check_options
 from export.profiles import TargetProfile
 from export.progress import Progress
@@ -54,6 +55,8 @@ def run_export(options: ExportOptions, progress: Progress) -> Publication:
     """
     check_options(options)
     require_extra()
+    with connected(options.tritons):
+        pass  # it is seen now, and not after an hour's work, that they are there and can follow
     if options.engine == "tensorrt":
         tensorrt_plan.require_builder(targets.find_target(options.target), again=repeat_command(options))
     with progress.step(f"Finding {options.model}"):

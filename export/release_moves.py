@@ -262,8 +262,6 @@ def _move(
     repository: Path, name: str, decide: Callable[[Folders, Release], Release], follower: Follower | None
 ) -> Moved:
     folders = find_model(repository, name)
-    if follower is not None:
-        follower.check()
     with lock_repository(repository):
         before = _require(read_state(folders))
         target = decide(folders, before)

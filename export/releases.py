@@ -24,7 +24,7 @@ from export.disk import as_repository_error, fsync, fsync_tree, replace_file, tr
 from export.errors import FollowFailed, RepositoryError
 from export.following import Follower
 from export.release_state import published
-from export.transition import Folders, check_side_by_side, keep_configs, move_to, read_state
+from export.transition import Folders, check_side_by_side, move_to, read_state
 
 LOCK_TIMEOUT_S = 60.0
 """Seconds to wait for another one; a move takes well under a second, but the loading of a followed Triton longer."""
@@ -145,7 +145,8 @@ def publish(
 
         names: The door's name and the core's.
 
-        draft: The version's folders, complete, on the repository's file system; they move.
+        draft: The version's folders, complete with its own configs (`transition.keep_configs`) and its manifest, on
+            the repository's file system; they move.
 
         make_configs: Makes the ModelConfig messages of the door and of the core (None for a generator's) from the
             stable version and the versions that the core serves.
@@ -172,7 +173,6 @@ def publish(
         cores_on_disk = [] if draft.core_folder is None else versions_on_disk(core)
         version = max([0, *versions_on_disk(door), *cores_on_disk]) + 1
         door_config, core_config = make_configs(version, [version])
-        keep_configs(draft, door_config, core_config)
         if before is not None and follower is not None and not is_candidate:
             check_side_by_side(door / str(before.stable), draft.door_folder)
         if draft.core_folder is not None:

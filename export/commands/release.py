@@ -1,18 +1,15 @@
 """`list`, `show`, `canary`, `promote`, `rollback`, `prune`, `verify`, `diff`: a version after its export."""
 
 import json
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.commands.shared import EPILOG, errors_to_exit_codes
+from export.commands.shared import EPILOG, errors_to_exit_codes, triton_option
+from export.following import connected, read_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from export.following import RunningTritons
     from export.release_moves import Moved
     from export.release_state import Release
 
@@ -26,36 +23,6 @@ repository_option = click.option(
     help="Model repository.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result on stdout as JSON.")
-triton_option = click.option(
-    "--triton",
-    "tritons",
-    multiple=True,
-    metavar="grpc://HOST:PORT",
-    help="Make this running Triton follow, with no failed request; may be given more than once.",
-)
-
-
-@contextmanager
-def followed(urls: tuple[str, ...]) -> "Iterator[RunningTritons | None]":
-    """
-    Connect to the Tritons that are to follow.
-
-    Args:
-        urls: As given to ``--triton``.
-
-    Yields:
-        What tells them; None if there are none.
-    """
-    if not urls:
-        yield None
-        return
-    from export.following import RunningTritons, read_address  # noqa: PLC0415 - gRPC takes a while
-
-    tritons = RunningTritons([read_address(url) for url in urls])
-    try:
-        yield tritons
-    finally:
-        tritons.close()
 
 
 @click.command("list", epilog=EPILOG)
@@ -129,7 +96,7 @@ def canary(  # noqa: PLR0917 - click passes every option by name
     """
     from export.release_moves import start_canary  # noqa: PLC0415
 
-    with errors_to_exit_codes(), followed(tritons) as follower:
+    with errors_to_exit_codes(), connected([read_address(url) for url in tritons]) as follower:
         _report(start_canary(repository, name, version, percent, follower), as_json=as_json)
 
 
@@ -147,7 +114,7 @@ def promote(
     """Make the canary of model NAME its stable version; without a canary nothing changes."""
     from export.release_moves import promote as do_promote  # noqa: PLC0415
 
-    with errors_to_exit_codes(), followed(tritons) as follower:
+    with errors_to_exit_codes(), connected([read_address(url) for url in tritons]) as follower:
         _report(do_promote(repository, name, follower), as_json=as_json)
 
 
@@ -171,7 +138,7 @@ def rollback(
     """
     from export.release_moves import rollback as do_rollback  # noqa: PLC0415
 
-    with errors_to_exit_codes(), followed(tritons) as follower:
+    with errors_to_exit_codes(), connected([read_address(url) for url in tritons]) as follower:
         moved = do_rollback(repository, name, to, follower)
         _report(moved, as_json=as_json)
     if to is None and not moved.is_new and moved.after.previous and not as_json:

@@ -11,6 +11,15 @@ from export.errors import EXIT_CODES, ExportError
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
 """End of every help text."""
 
+triton_option = click.option(
+    "--triton",
+    "tritons",
+    multiple=True,
+    metavar="grpc://HOST:PORT",
+    help="Make this running Triton follow, with no failed request; may be given more than once.",
+)
+"""On every command that can change what a running server serves."""
+
 
 @contextmanager
 def errors_to_exit_codes() -> Iterator[None]:

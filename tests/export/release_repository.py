@@ -11,7 +11,7 @@ from export.artifacts import Draft
 from export.config_pbtxt import WARMUP_NAME, read_config, served_versions
 from export.disk import versions_on_disk
 from export.release_state import Release
-from export.transition import Folders, read_state
+from export.transition import Folders, keep_configs, read_state
 
 NAME, CORE_NAME = "tiny", "tiny_core"
 
@@ -49,8 +49,9 @@ def publish_text(
             (folder / "content").write_text(text)
             folders.append(folder)
         draft = Draft(folders[0], folders[1] if has_core else None, None)  # type: ignore[arg-type]  # no graph in it
+        configs = make_configs(dimension, has_core=has_core)
+        keep_configs(draft, *configs(1, [1]))
         with releases.lock_repository(repository):
-            configs = make_configs(dimension, has_core=has_core)
             return releases.publish(repository, (NAME, CORE_NAME), draft, configs, **options)
 
 
