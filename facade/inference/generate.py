@@ -31,6 +31,8 @@ from facade.inference.writer import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from facade.cache.items import ItemCache
     from facade.cache.policy import Directives
     from facade.context import RequestContext
@@ -124,6 +126,20 @@ class Generate:
             )
         return model
 
+    def check_prompts(self, prompts: Sequence[str], name_prompt: Callable[[int], str]) -> None:
+        """
+        Refuse a request with a prompt that can't be used, before any of them is begun.
+
+        Args:
+            prompts: All of the request's.
+
+            name_prompt: Gives the name of one of them, for error messages.
+
+        Raises:
+            InvalidInput: If there are none or too many, or if one can't be used.
+        """
+        self._encode(prompts, name_prompt)
+
     async def start(
         self,
         model_name: str,
@@ -167,8 +183,7 @@ class Generate:
 
             ServiceError: If Triton can't answer.
         """
-        limits = Limits(max_item_bytes=self._limits.max_prompt_bytes)
-        (encoded,) = encode_texts([prompt], limits=limits, param=param)
+        (encoded,) = self._encode([prompt], lambda _: param)
         context.items += 1
         try:
             try:
@@ -186,6 +201,10 @@ class Generate:
     async def aclose(self) -> None:
         """Stop all answers; whoever reads one is told so."""
         await self._writer.aclose()
+
+    def _encode(self, prompts: Sequence[str], name_prompt: Callable[[int], str]) -> list[bytes]:
+        limits = Limits(max_item_bytes=self._limits.max_prompt_bytes)
+        return encode_texts(prompts, limits=limits, param=name_prompt(0), name_text=name_prompt)
 
     async def _open(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from facade.errors import InvalidInput
+from facade.inference.encode import name_items
 from facade.inference.generation import make_sampling
 from facade.routes.direct import EventStream
 from facade.routes.plain_tasks import find_texts
@@ -63,11 +64,12 @@ def build_task(generate: Generate) -> PlainTask:
             raise InvalidInput(f"'{param}' must be one text for an answer as a stream.", param=param)
         if not prompts:
             raise InvalidInput(f"'{param}' must not be empty; send at least one text.", param=param)
-        names = [param] if is_one else [f"{param}[{index}]" for index in range(len(prompts))]
+        name_prompt = name_items(param, len(prompts))
+        generate.check_prompts(prompts, name_prompt)
         generations = await asyncio.gather(
             *(
-                generate.start(model.name, prompt, sampling, context, param=name)
-                for prompt, name in zip(prompts, names, strict=True)
+                generate.start(model.name, prompt, sampling, context, param=name_prompt(index))
+                for index, prompt in enumerate(prompts)
             )
         )
         if wants_stream:

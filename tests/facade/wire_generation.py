@@ -68,16 +68,18 @@ class WireGeneration:
         """Answer each request of a stream."""
         self.stream_metadata.append({str(name): str(value) for name, value in context.invocation_metadata()})
         self.streams_running += 1
+        is_whole = False
         try:
             async for request in requests:
                 async for message in self._generate(request, context):
                     yield message
-        except asyncio.CancelledError:
-            self.streams_cancelled += 1
-            self.cancellation.set()
-            raise
+            is_whole = True
         finally:
             self.streams_running -= 1
+            # In the middle of a write, a cancellation isn't a CancelledError.
+            if not is_whole and self.stream_failure is None:
+                self.streams_cancelled += 1
+                self.cancellation.set()
 
     async def _generate(self, request: Any, context: Any) -> Any:
         tensors = dict(

@@ -337,3 +337,29 @@ def test_a_full_hit_of_one_item_costs_a_few_microseconds() -> None:
         return min(rounds)
 
     assert asyncio.run(run()) < 10e-6
+
+
+async def test_an_answer_long_in_coming_is_looked_up_and_kept_apart() -> None:
+    """Generations compute outside of the cache; the look counts and honours the caller as for all others."""
+    recorder, memory = Recorder(), MemoryTier(1_000_000)
+    cache = ItemCache(memory, observer=recorder)
+    assert await cache.look(KEYS[0]) is None
+
+    cache.keep(KEYS[0], b"whole", 60.0, epoch=cache.epoch)
+    found = await cache.look(KEYS[0])
+    assert found is not None
+    assert (found.values, found.outcome) == ([b"whole"], "hit-memory")
+    for directives in (Directives(no_cache=True), Directives(no_store=True), Directives(max_age_s=0)):
+        assert await cache.look(KEYS[0], directives) is None
+    with pytest.raises(NotCached):
+        await cache.look(KEYS[1], Directives(only_if_cached=True))
+
+
+async def test_an_answer_begun_before_a_purge_is_not_kept() -> None:
+    """It may be what somebody wants gone."""
+    cache = ItemCache(MemoryTier(1_000_000))
+    epoch = cache.epoch
+    cache.forget("minilm")
+    cache.keep(KEYS[0], b"whole", 60.0, epoch=epoch)
+
+    assert await cache.look(KEYS[0]) is None
