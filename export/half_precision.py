@@ -50,8 +50,14 @@ Operators that stay fp32 in a half graph: their sums pass 65,504, or their small
 `Expand` only carry a length from its sum to its division; in half, it would be rounded on the way.
 """
 
-HALVED = ("MatMul", "Gemm", "Conv")
-"""Operators that are bf16 in a bf16 graph: where the time goes, and where fp32 adds up inside the tensor cores."""
+HALVED = ("MatMul", "Gemm")
+"""
+Operators that are bf16 in a bf16 graph: where the time goes, and where tensor cores add up in fp32. ONNX has bf16
+convolutions from operator set 22 on only; a vision transformer has one of them, which isn't worth it.
+"""
+
+_NARROWING = "_cast_to_fp16_node"
+"""End of the name that onnxruntime's converter gives to a cast behind an operator that stays fp32."""
 
 LARGEST_FILE_BYTES = 2**31 - 1
 """protobuf's limit; a larger graph has its weights in a file beside it."""
@@ -79,6 +85,7 @@ def to_fp16(source: Path, target: Path) -> None:
             op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *SENSITIVE],
             node_block_list=_normalising_divisions(model.graph),
         )
+        _join_casts(halved.graph)
         OnnxModel(halved).topological_sort()  # the converter puts its casts at the end
     except Exception as error:
         raise ConversionFailed(
@@ -155,6 +162,37 @@ def _normalising_divisions(graph: onnx.GraphProto) -> list[str]:
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     return [node.name for node in graph.node if node.op_type == "Div" and node.input[1] not in constants]
+
+
+def _join_casts(graph: onnx.GraphProto) -> None:
+    """
+    Let fp32 operators hand fp32 to each other.
+
+    The converter narrows what each of them gives and widens what each takes: between two of them, and before the
+    graph's output, a value would be rounded for nothing.
+    """
+    narrowed = {
+        node.output[0]: node.input[0] for node in graph.node if node.name.endswith(_NARROWING) and node.input
+    }
+    outputs = {output.name for output in graph.output}
+    joined: dict[str, str] = {}
+    for node in list(graph.node):
+        if node.op_type != "Cast" or node.input[0] not in narrowed:
+            continue
+        if helper.get_node_attr_value(node, "to") != TensorProto.FLOAT:
+            continue
+        if node.output[0] in outputs:
+            node.op_type, node.input[0] = "Identity", narrowed[node.input[0]]
+            del node.attribute[:]
+        else:
+            joined[node.output[0]] = narrowed[node.input[0]]
+            graph.node.remove(node)
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = joined.get(name, name)
+    read = {name for node in graph.node for name in node.input} | outputs
+    for node in [node for node in graph.node if node.output[0] in narrowed and node.output[0] not in read]:
+        graph.node.remove(node)
 
 
 def _round(tensor: TensorProto, name: str, *, is_emulated: bool) -> TensorProto:

@@ -190,7 +190,8 @@ def _start_timing_cache(config: Any, path: Path | None) -> Any:
 
 def _how(target: Target, again: Sequence[str]) -> str:
     """Say where the plan can be built, and by which command."""
+    software = target.software
     return (
-        f"On a machine with a {target.title} and TensorRT {target.software.tensorrt} ({target.software.tensorrt_install}), "
+        f"On a machine with a {target.title} and TensorRT {software.tensorrt} ({software.tensorrt_install}), "
         f"install this package with its export extra, then run: {shlex.join(again)}"
     )
