@@ -3,7 +3,6 @@ What can go wrong in an export, each kind with its own exit code.
 
     ExportError
     |- BadInput            2   the command asks for something that can't be
-    |  |- NotBuilt         2   ... yet
     |  `- TargetUnfit      2   ... on that hardware
     |- ModelNotFound       3   nothing there, or not allowed to read it
     |- ModelUnreadable     3   there, but broken or not a model of this kind
@@ -31,10 +30,6 @@ class BadInput(ExportError):
     """The command asks for something that can't be: a bad name, a model that needs a flag not given."""
 
     exit_code = 2
-
-
-class NotBuilt(BadInput):
-    """The command asks for a task, target, engine or precision that this version doesn't have."""
 
 
 class TargetUnfit(BadInput):

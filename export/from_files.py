@@ -21,6 +21,9 @@ _TASK_BY_ARCHITECTURE = {
 _OWN_MODULES = "sentence_transformers."
 """Start of every module type in `modules.json` that is not the model's own code."""
 
+_OWN_ACTIVATIONS = "torch."
+"""Start of every activation in a cross-encoder's `config.json` that is not the model's own code."""
+
 _CROSS_ENCODER_KEYS = ("sentence_transformers", "sbert_ce_default_activation_function")
 """What sentence-transformers writes into the `config.json` of a cross-encoder, since 4.0 and before."""
 
@@ -90,6 +93,21 @@ def _tasks_of_cross_encoder(config: dict[str, Any], endings: list[str]) -> tuple
             "that. For reranking use one with one label."
         )
     return ("reranking",)
+
+
+def find_activation(config: dict[str, Any]) -> str | None:
+    """
+    Read what a cross-encoder's files name as the function from its output to a score.
+
+    Args:
+        config: Its `config.json`.
+
+    Returns:
+        The function's import path; None if no file names one.
+    """
+    own = config.get("sentence_transformers")
+    named = own.get("activation_fn") if isinstance(own, dict) else None
+    return named or config.get("sbert_ce_default_activation_function")
 
 
 def find_labels(config: dict[str, Any]) -> tuple[str, ...]:
@@ -192,7 +210,7 @@ def find_notes(config: dict[str, Any], modules: list[dict[str, Any]], task: str)
             "sentence-transformers makes it of a plain encoder."
         )
         return (note,)
-    if task == "reranking" and not any(key in config for key in _CROSS_ENCODER_KEYS):
+    if task == "reranking" and find_activation(config) is None:
         return ("The files name no activation: a score is the sigmoid of the model's one output.",)
     return ()
 
@@ -215,8 +233,11 @@ def refuse_remote_code(
     Raises:
         BadInput: If it has code of its own and isn't trusted.
     """
-    has_own_code = "auto_map" in config or any(
-        not str(module.get("type", "")).startswith(_OWN_MODULES) for module in modules
+    activation = find_activation(config)
+    has_own_code = (
+        "auto_map" in config
+        or any(not str(module.get("type", "")).startswith(_OWN_MODULES) for module in modules)
+        or (activation is not None and not activation.startswith(_OWN_ACTIVATIONS))
     )
     if has_own_code and not is_trusted:
         raise BadInput(
@@ -283,8 +304,8 @@ def read_modules(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ModelUnreadable: If the file is damaged.
     """
-    modules = read_json(folder / "modules.json", default=[])
-    if not isinstance(modules, list):
+    modules: list[dict[str, Any]] = read_json(folder / "modules.json", default=[])
+    if not all(isinstance(module, dict) for module in modules):
         raise ModelUnreadable(
             f"{folder / 'modules.json'} is not a list of modules. Download the model again."
         )
@@ -309,10 +330,16 @@ def read_json(path: Path, default: Any = None) -> Any:
     if not path.is_file() and default is not None:
         return default
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelUnreadable(
             f"{path.parent} has no {path.name}. Give a folder that holds a model."
         ) from error
     except (OSError, ValueError) as error:
         raise ModelUnreadable(f"{path} can't be read ({error}). Download the model again.") from error
+    kind = dict if default is None else type(default)
+    if not isinstance(content, kind):
+        raise ModelUnreadable(
+            f"{path} doesn't hold what it should: a JSON {kind.__name__}. Download the model again."
+        )
+    return content

@@ -2,21 +2,19 @@
 What an export was asked for, checked before anything slow starts.
 
 This module imports nothing but the standard library: the command line answers at once because of it.
-Add a task to `BUILT_TASKS` only when its steps exist; targets, engines and precisions stand in `targets`.
+Targets, engines and precisions stand in `targets`.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from export.errors import BadInput, NotBuilt
+from export.errors import BadInput
 from export.targets import PRECISIONS, check_target, find_target
 
-KNOWN_TASKS = ("embedding", "text-classification", "reranking", "image-classification", "text-generation")
-"""Every task of the tensor contract."""
-
-BUILT_TASKS = ("embedding", "text-classification", "reranking", "image-classification", "text-generation")
-"""Tasks that can be exported now."""
+TASKS = ("embedding", "text-classification", "reranking", "image-classification", "text-generation")
+"""Every task of the tensor contract, by Hugging Face's name for it."""
 
 BUILT_PRECISIONS = PRECISIONS
 """Precisions that encoders can be exported in now."""
@@ -45,6 +43,10 @@ class GenerationOptions:
 
     served_path: str | None = None
     """Folder of the weights as the GPU machine sees it; None: the same as here."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as the manifest records them, equal to what is read back from the file."""
+        return asdict(self) | {"loras": [list(pair) for pair in self.loras]}
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,6 @@ def check_options(options: ExportOptions) -> None:
 
     Raises:
         BadInput: If the name can't be a Triton model's or a folder's, or the target can't do what is asked of it.
-
-        NotBuilt: If a task isn't there yet.
     """
     check_name(options.name)
     if options.task is not None:
@@ -165,23 +165,16 @@ def check_name(name: str) -> None:
 
 def check_task(task: str) -> None:
     """
-    Refuse a task that can't be exported in this version.
+    Refuse a task that doesn't exist.
 
     Args:
         task: A task's name.
 
     Raises:
         BadInput: If there is no such task at all.
-
-        NotBuilt: If the task is known and its steps don't exist yet.
     """
-    if task in BUILT_TASKS:
-        return
-    if task in KNOWN_TASKS:
-        raise NotBuilt(
-            f"Task '{task}' can't be exported in this version. What can: {', '.join(BUILT_TASKS)}."
-        )
-    raise BadInput(f"There is no task '{task}'. Use {_either(BUILT_TASKS)}.")
+    if task not in TASKS:
+        raise BadInput(f"There is no task '{task}'. Use {_either(TASKS)}.")
 
 
 def _either(choices: tuple[str, ...]) -> str:

@@ -10,10 +10,10 @@ Each module has the functions of `base.Task`, and only the pipeline's order of s
     text_generation    a prompt in, tokens out
     image_classification   an image's file in, labels' scores out
 
-To add a task: write its module, add it to `load_task`, to `runtime.RUNTIME_BY_TASK` and to `options.BUILT_TASKS`.
+To add a task: write its module, add it to `load_task`, to `runtime.RUNTIME_BY_TASK` and to `options.TASKS`.
 """
 
-from export.errors import NotBuilt
+from export.errors import BadInput
 from export.options import ExportOptions
 from export.tasks.base import Task
 
@@ -31,7 +31,7 @@ def load_task(name: str, options: ExportOptions) -> Task:
         The module, or an object with the same functions.
 
     Raises:
-        NotBuilt: If there is none.
+        BadInput: If there is no such task.
     """
     # Imported one by one and not by name, so that mypy compares each module with the protocol.
     if name == "embedding":
@@ -55,4 +55,4 @@ def load_task(name: str, options: ExportOptions) -> Task:
 
         kinds = {text_generation.VLLM: text_generation.VllmGeneration}
         return kinds.get(options.engine, text_generation.TextGeneration)(options)
-    raise NotBuilt(f"Task '{name}' has no steps in this version.")
+    raise BadInput(f"There is no task '{name}'.")

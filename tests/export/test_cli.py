@@ -50,7 +50,7 @@ def test_an_export_reports_on_stdout_and_progress_on_stderr(tiny_model: Path, tm
         (("m", "--name", "../x"), 2, "can't be a model name"),
         (("m", "--name", "a b"), 2, "can't be a model name"),
         (("m",), 2, "Missing option '--name'"),
-        (("m", "--name", "x", "--task", "reranking"), 2, "can't be exported in this version"),
+        (("m", "--name", "x", "--task", "rerank"), 2, "There is no task 'rerank'"),
         (("m", "--name", "x", "--target", "v101"), 2, "no target 'v101'"),
         (("m", "--name", "x", "--target", "v100", "--precision", "bf16"), 2, "has no bfloat16; use fp16"),
         (("/no/such/model", "--name", "x"), 3, "no model folder"),

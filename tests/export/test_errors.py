@@ -19,4 +19,4 @@ def test_every_kind_has_a_documented_exit_code() -> None:
 
 def test_not_built_is_bad_input() -> None:
     """Asking for what isn't built ends like any other wrong request."""
-    assert errors.NotBuilt.exit_code == errors.BadInput.exit_code == 2
+    assert errors.TargetUnfit.exit_code == errors.BadInput.exit_code == 2

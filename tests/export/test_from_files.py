@@ -14,6 +14,7 @@ from export.from_files import (
     find_notes,
     find_tasks,
     fingerprint_files,
+    refuse_remote_code,
 )
 
 TRANSFORMER = {"type": "sentence_transformers.models.Transformer"}
@@ -91,6 +92,28 @@ def test_open_questions_are_told() -> None:
     assert "sigmoid" in find_notes({}, [], "reranking")[0]
     assert find_notes({}, [TRANSFORMER], "embedding") == ()
     assert find_notes({}, [], "text-classification") == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "modules"),
+    [
+        ({"auto_map": {"AutoModel": "modeling.Own"}}, []),
+        ({}, [TRANSFORMER, {"type": "custom_pool.Pool"}]),
+        ({"sentence_transformers": {"activation_fn": "own_code.Squash"}}, []),
+        ({"sbert_ce_default_activation_function": "own_code.Squash"}, []),
+    ],
+)
+def test_code_of_the_models_own_is_refused(config: dict[str, object], modules: list[dict[str, str]]) -> None:
+    """Wherever a model names Python code of its own, it runs only if the caller trusts it."""
+    with pytest.raises(BadInput, match="--trust-remote-code"):
+        refuse_remote_code("own", config, modules, is_trusted=False)
+    refuse_remote_code("own", config, modules, is_trusted=True)
+
+
+def test_known_modules_and_activations_are_no_code() -> None:
+    """What sentence-transformers and torch bring is not the model's own."""
+    config = {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}
+    refuse_remote_code("known", config, [TRANSFORMER], is_trusted=False)
 
 
 def test_a_pointer_in_place_of_the_weights_is_named(folder: Path) -> None:

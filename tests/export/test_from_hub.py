@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import pytest
 
-from export.errors import BadInput, ModelNotFound, ModelUnreadable, NotBuilt
+from export.errors import BadInput, ModelNotFound, ModelUnreadable
 from export.from_hub import find_model
 from export.options import ExportOptions
 from tests.export.tiny_model import MAX_TOKENS
@@ -75,7 +75,14 @@ def test_missing_files_are_named(asked: ExportOptions, folder: Path, file: str, 
 
 
 @pytest.mark.parametrize(
-    ("file", "content"), [("config.json", "{"), ("modules.json", "{}"), ("config.json", "\xff")]
+    ("file", "content"),
+    [
+        ("config.json", "{"),
+        ("config.json", "[]"),
+        ("modules.json", "{}"),
+        ("modules.json", "[1]"),
+        ("config.json", "\xff"),
+    ],
 )
 def test_damaged_files_are_named(asked: ExportOptions, folder: Path, file: str, content: str) -> None:
     """A file that isn't what it should be is unreadable, and says which file."""
@@ -106,14 +113,28 @@ def test_a_default_prompt_is_refused(asked: ExportOptions, folder: Path) -> None
         find_model(asked)
 
 
-def test_a_found_task_that_is_not_built_is_told(asked: ExportOptions, folder: Path) -> None:
-    """A classifier is recognised and refused with what can be exported."""
+def test_a_task_that_does_not_fit_is_refused(asked: ExportOptions, folder: Path) -> None:
+    """A classifier is recognised, and refused for anything else; a plain encoder can't classify."""
+    edit_json(folder / "config.json", architectures=["BertForMaskedLM"])
     (folder / "modules.json").unlink()
+    with pytest.raises(BadInput, match="is a BertForMaskedLM, which has no head for reranking"):
+        find_model(replace(asked, task="reranking"))
     edit_json(folder / "config.json", architectures=["BertForSequenceClassification"])
-    with pytest.raises(NotBuilt, match="text-classification"):
-        find_model(asked)
+    assert find_model(asked).labels == ("LABEL_0", "LABEL_1")
     with pytest.raises(BadInput, match="is a model for text-classification, not for embedding"):
         find_model(replace(asked, task="embedding"))
+
+
+def test_a_model_with_one_label_reranks_or_classifies(asked: ExportOptions, folder: Path) -> None:
+    """One score is taken for a pair's, with a word about it, and for a text's when that is asked for."""
+    (folder / "modules.json").unlink()
+    edit_json(
+        folder / "config.json", architectures=["BertForSequenceClassification"], id2label={"0": "LABEL_0"}
+    )
+    found = find_model(asked)
+    assert (found.task, found.labels) == ("reranking", ())
+    assert "sigmoid" in found.notes[0]
+    assert find_model(replace(asked, task="text-classification")).labels == ("LABEL_0",)
 
 
 def test_a_bare_encoder_needs_its_task_named(asked: ExportOptions, folder: Path) -> None:

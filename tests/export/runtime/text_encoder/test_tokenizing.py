@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from export.artifacts import SourceModel
 from export.original import load_original
 from export.runtime.text_encoder.tokenizing import TextTokenizer
 from tests.export.tiny_model import MAX_TOKENS
 
+PAIRS = [("cat", "the mat"), ("", ""), ("cat " * 40, "mat"), ("cat", "mat " * 40), ("cat " * 40, "mat " * 30)]
 TEXTS = ["", "the cat", "the cat sat " * 30, "Ünïcode 世界 \x00", "the mat"]
 
 
@@ -46,3 +48,15 @@ def test_the_files_own_padding_is_overridden(tokenizer: TextTokenizer) -> None:
         4,
         10,
     ]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_pairs_are_cut_as_the_original_cuts_them(tiny_model: Path, side: str) -> None:
+    """Pairs get the ids and segments of transformers' tokenizer; the longer text loses first, at the model's side."""
+    original = AutoTokenizer.from_pretrained(tiny_model, truncation_side=side)
+    expected = original(PAIRS, truncation="longest_first", max_length=MAX_TOKENS, padding=False)
+    tokenized = TextTokenizer(tiny_model / "tokenizer.json", MAX_TOKENS, side).tokenize(PAIRS)
+    assert tokenized.ids == expected["input_ids"]
+    assert tokenized.type_ids == expected["token_type_ids"]
+    whole = original(PAIRS, verbose=False)["input_ids"]
+    assert tokenized.num_input_tokens == [len(ids) for ids in whole]
