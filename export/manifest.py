@@ -26,6 +26,7 @@ SCHEMA = 1
 _TOOLS = (
     "onnx",
     "onnxruntime",
+    "onnxruntime-genai",
     "optimum",
     "optimum-onnx",
     "sentence-transformers",
@@ -89,6 +90,7 @@ def recipe(options: ExportOptions, source: SourceModel, profile: TargetProfile) 
     Returns:
         The recipe, as JSON values.
     """
+    generation = {"generation": options.generation.to_json()} if source.task == "text-generation" else {}
     return {
         "model_id": source.model_id,
         "revision": source.revision,
@@ -100,6 +102,7 @@ def recipe(options: ExportOptions, source: SourceModel, profile: TargetProfile) 
         "precision": options.precision,
         "profile": profile.to_json(),
         "runtime_fingerprint": runtime_fingerprint(source.task),
+        **generation,
     }
 
 

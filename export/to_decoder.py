@@ -14,6 +14,7 @@ fp16 is refused: the attention that keeps each row at its own length has no such
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -154,7 +155,8 @@ def run_builder(source: SourceModel, folder: Path, precision: str) -> None:
         env={**os.environ, **offline},
         check=False,
     )
-    (folder / "cache").rmdir()
+    # The builder mostly removes it itself.
+    shutil.rmtree(folder / "cache", ignore_errors=True)
     if done.returncode == 0:
         return
     if done.returncode < 0:
