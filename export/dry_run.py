@@ -259,7 +259,7 @@ def _build_words(shown: Preview) -> list[str]:
     other = "v100" if shown.target.compute_capability != "7.0" else "a100"
     return [
         (
-            f"The export itself builds the plan, on a machine with a {shown.target.title} and TensorRT "
+            f"The export itself builds the plan, on a machine with {shown.target.title} and TensorRT "
             f"{software.tensorrt} ({software.tensorrt_install}). A version that was exported for onnxruntime gets it "
             "there by:"
         ),

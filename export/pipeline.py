@@ -224,7 +224,7 @@ def how_made(target: Target, trials: Sequence[Trial], why: str) -> dict[str, Any
         "verified_on": None if target.is_gpu else target.name,
     }
     if target.is_gpu:
-        made["not_verified"] = f"Compared with the original on a CPU; nothing ran on a {target.title} here."
+        made["not_verified"] = f"Compared with the original on a CPU; nothing ran on {target.title} here."
     else:
         made["cpu_features"] = list(target.features)
     return made

@@ -164,11 +164,13 @@ def _gpu(  # noqa: PLR0917 - a table's row, in its columns' order
     """Make the row of a GPU; what it refuses follows from its tensor cores."""
     refused: dict[str, str] = {}
     if "bf16" not in features:
-        refused["bf16"] = f"a {title} ({compute_capability}) has no bfloat16; use fp16"
+        refused["bf16"] = f"{title} (compute capability {compute_capability}) has no bfloat16; use fp16"
     if "int8" in features:
-        refused["int8"] = f"a {title} has int8 tensor cores, but {_NO_GPU_INT8}; use fp16"
+        refused["int8"] = f"{title} has int8 tensor cores, but {_NO_GPU_INT8}; use fp16"
     else:
-        refused["int8"] = f"a {title} ({compute_capability}) has no int8 tensor cores; use fp16"
+        refused["int8"] = (
+            f"{title} (compute capability {compute_capability}) has no int8 tensor cores; use fp16"
+        )
     precisions = tuple(kind for kind in ("fp16", "bf16", "fp32") if kind not in refused)
     software = VOLTA if _as_number(compute_capability) < _VLLM_LEAST else CURRENT
     return Target(
@@ -321,7 +323,7 @@ def check_target(target: Target, engine: str, accelerator: str, precision: str) 
         raise TargetUnfit(f"--engine {engine} needs a GPU target; use --engine onnxruntime for a CPU.")
     if engine == "vllm" and not target.runs_vllm:
         raise TargetUnfit(
-            f"vLLM's builds start at compute capability 7.5, and a {target.title} has {target.compute_capability}; "
+            f"vLLM's builds start at compute capability 7.5, and {target.title} has {target.compute_capability}; "
             "use --engine onnxruntime."
         )
     if not target.is_gpu and accelerator != "none":

@@ -192,6 +192,6 @@ def _how(target: Target, again: Sequence[str]) -> str:
     """Say where the plan can be built, and by which command."""
     software = target.software
     return (
-        f"On a machine with a {target.title} and TensorRT {software.tensorrt} ({software.tensorrt_install}), "
+        f"On a machine with {target.title} and TensorRT {software.tensorrt} ({software.tensorrt_install}), "
         f"install this package with its export extra, then run: {shlex.join(again)}"
     )
