@@ -37,7 +37,7 @@ class Vocabulary:
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._bos_text = None if bos_token_id is None else self._tokenizer.id_to_token(bos_token_id)
+        self._bos_text: str = "" if bos_token_id is None else self._tokenizer.id_to_token(bos_token_id) or ""
         added = self._tokenizer.get_added_tokens_decoder()
         self.special_ids = frozenset(token_id for token_id, token in added.items() if token.special)
         """Ids of control tokens, which a reader doesn't want to see."""

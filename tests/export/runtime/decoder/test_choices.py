@@ -1,6 +1,5 @@
 """When an answer ends, what of its text is given out when, and what its log probabilities look like."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given
