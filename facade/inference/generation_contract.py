@@ -83,12 +83,12 @@ def _text(name: str, text: bytes) -> Tensor:
     return Tensor(name, "BYTES", (1,), _LENGTH.pack(len(text)) + text)
 
 
-def read_response(outputs: Mapping[str, Tensor], *, first_index: int = 0) -> Response:
+def read_response(outputs: Mapping[str, bytes], *, first_index: int = 0) -> Response:
     """
     Read one of Triton's responses.
 
     Args:
-        outputs: Its tensors by name.
+        outputs: The elements of its tensors, by their names.
 
         first_index: Which of the answers the response's first element belongs to.
 
@@ -99,11 +99,11 @@ def read_response(outputs: Mapping[str, Tensor], *, first_index: int = 0) -> Res
         BackendFailed: If the tensors aren't those of the contract, or if the model was told to stop by somebody else.
     """
     try:
-        texts = _read_texts(outputs["text_output"].raw)
-        reasons = _read_texts(outputs["finish_reason"].raw)
-        (prompt_tokens,) = _LENGTH.unpack(outputs["num_input_tokens"].raw)
-        counts = struct.unpack(f"<{len(texts)}I", outputs["num_output_tokens"].raw)
-        logprobs = _read_texts(outputs["logprobs"].raw) if "logprobs" in outputs else ["null"] * len(texts)
+        texts = _read_texts(outputs["text_output"])
+        reasons = _read_texts(outputs["finish_reason"])
+        (prompt_tokens,) = _LENGTH.unpack(outputs["num_input_tokens"])
+        counts = struct.unpack(f"<{len(texts)}I", outputs["num_output_tokens"])
+        logprobs = _read_texts(outputs["logprobs"]) if "logprobs" in outputs else ["null"] * len(texts)
         pieces = []
         for index, (text, reason, count, likely) in enumerate(
             zip(texts, reasons, counts, logprobs, strict=True), first_index

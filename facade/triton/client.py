@@ -106,7 +106,7 @@ class TritonClient:
         outputs: Sequence[str],
         *,
         timeout_s: float,
-    ) -> AsyncGenerator[Mapping[str, Tensor], None]:
+    ) -> AsyncGenerator[Mapping[str, bytes], None]:
         """Run a decoupled model; see `TritonBackend.stream`."""
         request = codec.to_infer_request(model_name, model_version, inputs, outputs)
         call = self._stub.ModelStreamInfer(timeout=timeout_s, metadata=STREAM_METADATA)
@@ -120,7 +120,7 @@ class TritonClient:
                 response = message.infer_response
                 # A model may end with an empty response that only carries the FINAL flag.
                 if response.outputs:
-                    yield codec.from_infer_response(response)
+                    yield codec.from_stream_response(response)
         except grpc.aio.AioRpcError as error:
             raise to_facade_error(error) from error
         finally:

@@ -96,6 +96,25 @@ def from_infer_response(response: pb.ModelInferResponse) -> dict[str, Tensor]:
     return tensors
 
 
+def from_stream_response(response: pb.ModelInferResponse) -> Mapping[str, bytes]:
+    """
+    Read one of a stream's responses, in half the time of `from_infer_response`: they come by the thousand.
+
+    Args:
+        response: Triton's response.
+
+    Returns:
+        The elements of each output, by its name.
+
+    Raises:
+        BackendFailed: If an output has no raw bytes.
+    """
+    names, contents = [output.name for output in response.outputs], response.raw_output_contents
+    if len(names) != len(contents):
+        raise BackendFailed(f"Triton's answer for {response.model_name!r} has tensors without contents.")
+    return dict(zip(names, contents, strict=True))
+
+
 def ready_versions(index: pb.RepositoryIndexResponse) -> Mapping[str, tuple[int, ...]]:
     """
     Read which versions of which models are ready.

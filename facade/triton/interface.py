@@ -123,7 +123,7 @@ class TritonBackend(Protocol):
         outputs: Sequence[str],
         *,
         timeout_s: float,
-    ) -> AsyncGenerator[Mapping[str, Tensor], None]:
+    ) -> AsyncGenerator[Mapping[str, bytes], None]:
         """
         Run a decoupled model once, and give its responses as they come.
 
@@ -142,7 +142,8 @@ class TritonBackend(Protocol):
             timeout_s: Seconds until the call is given up, here and in Triton.
 
         Yields:
-            The outputs of one response by name; the iteration ends after the last response.
+            The elements of one response's outputs by name, as in `Tensor.raw`; the iteration ends after the last
+            response.
 
         Raises:
             FacadeError: As `infer` does, at any step.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import grpc
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -18,6 +19,7 @@ from facade.settings import Settings
 from facade.tracing import set_up_tracing
 from tests.facade.conftest import KEY, until_ready
 from tests.facade.serving import serving
+from tests.facade.wire_generation import chat_model
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -85,6 +87,29 @@ async def test_a_trace_goes_from_the_caller_to_triton(triton: WireTriton) -> Non
     assert ours[request_name][1] == CALLERS_SPAN
     assert ours[call_name][1] == ours[request_name][0]
     assert triton.metadata[0]["traceparent"] == f"00-{TRACE_ID}-{ours[call_name][0]}-01"
+
+
+async def test_a_stream_is_traced_and_can_be_broken_off(triton: WireTriton) -> None:
+    """The span's context goes to Triton in the headers, and the stream behaves as without tracing."""
+    triton.models["chat"] = chat_model()
+    body = {"model": "chat", "prompt": "a"}
+    async with serving(Collector()) as collector_url:
+        settings = Settings(triton_url=triton.url, api_key=SecretStr(KEY), otlp_endpoint=collector_url)
+        async with serving(build_app(settings)) as url, httpx.AsyncClient(base_url=url) as client:
+            headers = {"X-API-Key": KEY, "traceparent": f"00-{TRACE_ID}-{CALLERS_SPAN}-01"}
+            answer = await client.post("/predict", json=body, headers=headers)
+            assert answer.json()["result"] == "Hello, world!"
+            assert triton.stream_metadata[0]["traceparent"].split("-")[1] == TRACE_ID
+            assert triton.stream_metadata[0]["triton_grpc_error"] == "true"
+
+            triton.stream_failure = (0, grpc.StatusCode.INVALID_ARGUMENT, "'top_p' is odd")
+            assert (await client.post("/predict", json=body, headers=headers)).status_code == 400
+            triton.stream_failure = None
+
+            triton.pause_after = 1
+            late = {**headers, "X-Request-Timeout": "0.3"}
+            assert (await client.post("/predict", json=body, headers=late)).status_code == 504
+            await asyncio.wait_for(triton.cancellation.wait(), 5)
 
 
 def test_no_endpoint_loads_nothing() -> None:

@@ -14,25 +14,24 @@ from facade.inference.generation_contract import explain_failure, read_response,
 from facade.triton.interface import Tensor
 
 
-def texts(name: str, *elements: str) -> Tensor:
-    """A BYTES tensor."""
+def texts(*elements: str) -> bytes:
+    """A BYTES tensor's elements."""
     encoded = [element.encode() for element in elements]
-    raw = b"".join(struct.pack("<I", len(element)) + element for element in encoded)
-    return Tensor(name, "BYTES", (len(elements),), raw)
+    return b"".join(struct.pack("<I", len(element)) + element for element in encoded)
 
 
-def counts(name: str, *elements: int) -> Tensor:
-    """A UINT32 tensor."""
-    return Tensor(name, "UINT32", (len(elements),), struct.pack(f"<{len(elements)}I", *elements))
+def counts(*elements: int) -> bytes:
+    """A UINT32 tensor's elements."""
+    return struct.pack(f"<{len(elements)}I", *elements)
 
 
-def response(**changed: Tensor) -> dict[str, Tensor]:
+def response(**changed: bytes) -> dict[str, bytes]:
     """One of Triton's responses."""
     whole = {
-        "text_output": texts("text_output", "größer", ""),
-        "finish_reason": texts("finish_reason", "None", "stop"),
-        "num_input_tokens": counts("num_input_tokens", 9),
-        "num_output_tokens": counts("num_output_tokens", 2, 0),
+        "text_output": texts("größer", ""),
+        "finish_reason": texts("None", "stop"),
+        "num_input_tokens": counts(9),
+        "num_output_tokens": counts(2, 0),
     }
     return whole | changed
 
@@ -59,7 +58,7 @@ def test_a_prompt_becomes_the_contracts_inputs() -> None:
 def test_a_response_is_what_each_answer_grew_by() -> None:
     """An answer that neither grew nor ended has no piece."""
     assert read_response(response()).pieces == [Piece(0, "größer", None, 2), Piece(1, "", "stop", 0)]
-    quiet = response(finish_reason=texts("finish_reason", "None", "None"))
+    quiet = response(finish_reason=texts("None", "None"))
     assert [piece.index for piece in read_response(quiet, first_index=4).pieces] == [4]
     assert read_response(quiet).prompt_tokens == 9
 
@@ -70,7 +69,7 @@ def test_logprobs_are_read_with_the_chosen_one_first() -> None:
         "5": {"logprob": -2.0, "rank": 3, "decoded_token": "a"},
         "6": {"logprob": -0.5, "decoded_token": "b"},
     }
-    outputs = response(logprobs=texts("logprobs", json.dumps([likely]), "null"))
+    outputs = response(logprobs=texts(json.dumps([likely]), "null"))
     (logprob,) = read_response(outputs).pieces[0].logprobs
 
     assert (logprob.token_id, logprob.token, logprob.logprob) == (5, "a", -2.0)
@@ -80,13 +79,13 @@ def test_logprobs_are_read_with_the_chosen_one_first() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"finish_reason": texts("finish_reason", "None")},
-        {"num_output_tokens": counts("num_output_tokens", 1)},
-        {"num_input_tokens": counts("num_input_tokens")},
-        {"text_output": Tensor("text_output", "BYTES", (2,), b"\xff")},
-        {"text_output": Tensor("text_output", "BYTES", (2,), b"\x01\0\0\0\xff\0\0\0\0")},
-        {"logprobs": texts("logprobs", "{", "null")},
-        {"finish_reason": texts("finish_reason", "None", "abort")},
+        {"finish_reason": texts("None")},
+        {"num_output_tokens": counts(1)},
+        {"num_input_tokens": counts()},
+        {"text_output": b"\xff"},
+        {"text_output": b"\x01\0\0\0\xff\0\0\0\0"},
+        {"logprobs": texts("{", "null")},
+        {"finish_reason": texts("None", "abort")},
     ],
 )
 def test_anything_else_is_the_models_failure(changed: dict[str, Any]) -> None:

@@ -47,6 +47,17 @@ def test_a_tensor_without_bytes_is_a_failure(contents: list[bytes]) -> None:
         codec.from_infer_response(response)
 
 
+def test_a_streams_response_is_its_elements_by_name() -> None:
+    """And one without contents is a failure."""
+    response = pb.ModelInferResponse(model_name="chat")
+    response.outputs.add(name="text_output", datatype="BYTES", shape=[1])
+    with pytest.raises(BackendFailed):
+        codec.from_stream_response(response)
+    response.raw_output_contents.append(b"\1\0\0\0a")
+
+    assert codec.from_stream_response(response) == {"text_output": b"\1\0\0\0a"}
+
+
 def test_only_ready_versions_are_listed() -> None:
     """Versions that load or failed are left out, and numbers are sorted as numbers."""
     index = pb.RepositoryIndexResponse()
