@@ -23,7 +23,9 @@ from facade.middleware.body_limit import BodyLimit
 from facade.middleware.deadline import Deadline
 from facade.middleware.observe import Observe
 from facade.routes import (
+    chat,
     classify,
+    completions,
     embeddings,
     models,
     operations,
@@ -130,6 +132,8 @@ def build_app(
         "/v1/embeddings": embeddings.build_endpoint(encode, metrics.observe_stage),
         "/v1/classify": classify.build_endpoint(encode),
         "/v1/rerank": rerank.build_endpoint(encode),
+        "/v1/chat/completions": chat.build_endpoint(generate, max_prompt_bytes=settings.max_text_bytes),
+        "/v1/completions": completions.build_endpoint(generate),
     }
     has_docs = settings.environment == "development"
     app = _make_api(lifespan, has_docs=has_docs)
@@ -139,6 +143,8 @@ def build_app(
         ("/v1/embeddings", embeddings.build_router),
         ("/v1/classify", classify.build_router),
         ("/v1/rerank", rerank.build_router),
+        ("/v1/chat/completions", chat.build_router),
+        ("/v1/completions", completions.build_router),
     ):
         app.include_router(router(endpoints[path]))
     app.include_router(models.build_router(catalogue))

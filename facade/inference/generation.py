@@ -81,6 +81,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     ignore_eos: bool = False
     """Whether to go on after the end-of-sequence token."""
 
+    skip_special_tokens: bool = True
+    """Whether the answer comes without its special tokens' texts."""
+
     structured_outputs: str | None = None
     """What the answer must keep to, as JSON: ``{"json": schema}``, ``{"regex": "…"}``, ``{"choice": […]}``, …"""
 

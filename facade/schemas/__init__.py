@@ -16,6 +16,7 @@ from facade.errors import InvalidInput
 Wire = TypeVar("Wire")
 
 _AT_PATH = re.compile(r"^(?P<reason>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]+)`")
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
@@ -43,7 +44,12 @@ def decode(decoder: msgspec.json.Decoder[Wire], body: bytes) -> Wire:
     except msgspec.ValidationError as error:
         found = _AT_PATH.match(str(error))
         reason, path = (found["reason"], found["path"]) if found else (str(error), None)
-        param = path.lstrip(".") if path else _missing_field(reason)
+        unknown = _UNKNOWN_FIELD.search(reason)
+        if unknown is not None:
+            name = f"{path or ''}.{unknown['name']}".lstrip(".")
+            raise InvalidInput(f"'{name}' is no field that we know.", param=name) from None
+        missing = _missing_field(reason)
+        param = f"{path or ''}.{missing}".lstrip(".") if missing else (path or "").lstrip(".") or None
         raise InvalidInput(f"'{param}': {reason}." if path else f"{reason}.", param=param) from None
     except UnicodeDecodeError:
         raise InvalidInput("The body isn't valid UTF-8.") from None
