@@ -6,6 +6,7 @@ import pytest
 
 from export.options import BUILT_PRECISIONS, TASKS
 from export.tolerances import FIGURES, TOLERANCES, is_within
+from tests.export.tolerance_table import PAGE, replace_table
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task != "text-generation"])
@@ -30,3 +31,9 @@ def test_figures_are_judged_by_their_names() -> None:
     assert not is_within("mean_x", 0.0, 0.1)
     assert not is_within("max_x", math.nan, 0.1)
     assert not is_within("min_x", math.nan, 0.1)
+
+
+def test_the_docs_show_the_table() -> None:
+    """docs/export.md has the table as it is; `python -m tests.export.tolerance_table` writes it again."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == replace_table(page)
