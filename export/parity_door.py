@@ -24,7 +24,7 @@ class LocalDoor:
         if draft.core_folder is None:
             raise ParityFailed("The version has no core, which a text door needs. Report this model.")
         self._session = onnxruntime.InferenceSession(
-            str(draft.core_folder / draft.graph.path.name), providers=["CPUExecutionProvider"]
+            str(draft.graph.path), providers=["CPUExecutionProvider"]
         )
         self._check_names()
 

@@ -83,7 +83,7 @@ class LocalImageDoor:
         if draft.core_folder is None:
             raise ParityFailed("The version has no core, which an image door needs. Report this model.")
         self._session = onnxruntime.InferenceSession(
-            str(draft.core_folder / draft.graph.path.name), providers=["CPUExecutionProvider"]
+            str(draft.graph.path), providers=["CPUExecutionProvider"]
         )
         inputs = [graph_input.name for graph_input in self._session.get_inputs()]
         outputs = [output.name for output in self._session.get_outputs()]
