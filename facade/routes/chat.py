@@ -8,7 +8,8 @@ from fastapi import APIRouter
 
 from facade.errors import InvalidInput
 from facade.inference.prompts import RESERVED, find_template, render_prompt
-from facade.inference.tools import ForcedParser, ToolParser, find_format, force_calls
+from facade.inference.tool_parser import ToolParser
+from facade.inference.tools import ForcedParser, find_format, force_calls
 from facade.routes.chat_answer import ChatAnswer, Voice
 from facade.routes.direct import EventStream, add_documented
 from facade.routes.openai_generation import start_generation

@@ -440,3 +440,22 @@ def test_every_field_of_openais_client_is_known() -> None:
     theirs = set(openai_params.CompletionCreateParamsBase.__annotations__) | {"stream"}
 
     assert theirs <= set(ChatRequest.__struct_fields__)
+
+
+async def test_mistrals_calls_are_not_lost_with_special_tokens(
+    client: httpx.AsyncClient, api: openai.AsyncOpenAI, triton: WireTriton
+) -> None:
+    """What its calls begin with is a special token, which answers come without unless asked for."""
+    triton.models["mistral"] = chatting(
+        "{{ '[AVAILABLE_TOOLS]' + tools | tojson if tools else '' }}{{ messages[0].content }}{# [TOOL_CALLS] #}"
+    )
+    await until_served(client, "mistral")
+    triton.script = ["[TOOL_CALLS]", '[{"name": "get_weather", "arguments": {}}]']
+    answer = await api.chat.completions.create(model="mistral", messages=HI, tools=[WEATHER])
+    with_tools = triton.generations[-1][1]
+    await api.chat.completions.create(model="mistral", messages=HI)
+
+    (call,) = answer.choices[0].message.tool_calls or []
+    assert len(call.id) == 9
+    assert with_tools["skip_special_tokens"] is False
+    assert "skip_special_tokens" not in triton.generations[-1][1]
