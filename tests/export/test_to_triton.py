@@ -70,6 +70,8 @@ def test_the_published_files_are_in_their_places(published: Publication) -> None
         ".lock",
         "tiny/config.pbtxt",
         "tiny/1/batching.py",
+        "tiny/1/core.config.pbtxt",
+        "tiny/1/door.config.pbtxt",
         "tiny/1/door.json",
         "tiny/1/manifest.json",
         "tiny/1/model.py",
