@@ -220,7 +220,7 @@ async def test_many_with_half_of_them_cancelled(generate: Generate, model: str) 
             assert text_of(await read(generation)) == expected[prompt]
             return
         for _ in range(dice.randrange(6)):
-            await generation.__anext__()
+            await anext(generation, None)
         await generation.aclose()
 
     await asyncio.gather(*(one(number) for number in range(64)))

@@ -17,29 +17,9 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from . import INPUTS, OUTPUTS
 from .engine import Engine, RequestOutput, SamplingParams
 
-INPUTS = (
-    ("text_input", "TYPE_STRING", [1], False),
-    ("image", "TYPE_STRING", [-1], True),
-    ("stream", "TYPE_BOOL", [1], True),
-    ("sampling_parameters", "TYPE_STRING", [1], True),
-    ("exclude_input_in_output", "TYPE_BOOL", [1], True),
-    ("return_finish_reason", "TYPE_BOOL", [1], True),
-    ("return_cumulative_logprob", "TYPE_BOOL", [1], True),
-    ("return_logprobs", "TYPE_BOOL", [1], True),
-    ("return_num_input_tokens", "TYPE_BOOL", [1], True),
-    ("return_num_output_tokens", "TYPE_BOOL", [1], True),
-    ("embedding_request", "TYPE_STRING", [1], True),
-)
-OUTPUTS = (
-    ("text_output", "TYPE_STRING", [-1]),
-    ("finish_reason", "TYPE_STRING", [-1]),
-    ("cumulative_logprob", "TYPE_FP32", [-1]),
-    ("logprobs", "TYPE_STRING", [-1]),
-    ("num_input_tokens", "TYPE_UINT32", [1]),
-    ("num_output_tokens", "TYPE_UINT32", [-1]),
-)
 RETURNED = (
     "return_finish_reason",
     "return_cumulative_logprob",
