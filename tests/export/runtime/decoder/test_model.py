@@ -44,9 +44,19 @@ PATIENCE_S = 60.0
 """How long a test waits for what must happen, before it fails."""
 
 
+BREAK_AFTER_A_WHILE = """
+def _decode(self, token_ids, lengths):
+    if max(lengths) > 50:
+        raise RuntimeError("no memory left")
+    return _sound_decode(self, token_ids, lengths)
+
+_sound_decode, OnnxGraph.decode = OnnxGraph.decode, _decode
+"""
+
+
 def write_config(folder: Path) -> None:
     """Write the config of a decoupled model with the vLLM backend's inputs and outputs."""
-    config = model_config_pb2.ModelConfig(name="chat", backend="python", max_batch_size=0)
+    config = model_config_pb2.ModelConfig(name=folder.name, backend="python", max_batch_size=0)
     config.model_transaction_policy.decoupled = True
     config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
     kinds = model_config_pb2.DataType
@@ -69,15 +79,18 @@ def write_config(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def repository(tiny_decoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with the tiny decoder as `chat`."""
-    folder = tmp_path_factory.mktemp("served") / "chat"
-    version = folder / "1"
-    shutil.copytree(tiny_decoder, version)
-    for module in Path(export.runtime.decoder.__file__).parent.glob("*.py"):
-        shutil.copy(module, version / module.name)
-    shutil.move(save_byte_level(version), version / "tokenizer.json")
-    write_config(folder)
-    return folder.parent
+    """A model repository with the tiny decoder as `chat`, and as `fragile`, whose graph fails after a while."""
+    repository = tmp_path_factory.mktemp("served")
+    for name in ("chat", "fragile"):
+        version = repository / name / "1"
+        shutil.copytree(tiny_decoder, version)
+        for module in Path(export.runtime.decoder.__file__).parent.glob("*.py"):
+            shutil.copy(module, version / module.name)
+        shutil.move(save_byte_level(version), version / "tokenizer.json")
+        write_config(repository / name)
+    with (repository / "fragile" / "1" / "graph.py").open("a") as graph:
+        graph.write(BREAK_AFTER_A_WHILE)
+    return repository
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +98,8 @@ def triton(repository: Path) -> Iterator[TritonServer]:
     """A Triton that serves it."""
     if not (CHECKOUT / ".triton" / "backends" / "onnxruntime" / "model.py").exists():
         pytest.skip("Triton is not installed: run `make install`")
-    with TritonServer(repository) as server:
+    # A model whose process died keeps Triton waiting for as long as it may when it is stopped.
+    with TritonServer(repository, exit_timeout_s=2) as server:
         yield server
 
 
@@ -126,7 +140,8 @@ class Client:
 
             leave_after: Cancel after this many messages; 0 at once.
 
-            inputs: More inputs by name; `sampling` is a dict, `parameters` are the request's own.
+            inputs: More inputs by name; `sampling` is a dict, `parameters` are the request's own, `model` is
+                another model.
         """
         call = self.stub.ModelStreamInfer(self._write(text, inputs), timeout=PATIENCE_S)
         reply = Reply()
@@ -152,7 +167,7 @@ class Client:
         return reply
 
     async def _write(self, text: str | None, inputs: dict[str, Any]) -> AsyncIterator[Any]:
-        request = service_pb2.ModelInferRequest(model_name="chat")
+        request = service_pb2.ModelInferRequest(model_name=inputs.pop("model", "chat"))
         values = {"text_input": text, "sampling_parameters": inputs.pop("sampling", None)}
         for name, value in inputs.pop("parameters", {}).items():
             kind = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
@@ -197,12 +212,12 @@ async def client(triton: TritonServer, ledger: Counter[str]) -> AsyncIterator[Cl
 
 
 def read_metrics(triton: TritonServer) -> dict[str, float]:
-    """Read the decoder's metrics; labels other than the outcome are dropped from the names."""
+    """Read the metrics of `chat`; labels other than the outcome and the bucket are dropped from the names."""
     with urllib.request.urlopen(f"http://{triton.metrics_url}/metrics", timeout=10) as response:
         lines = response.read().decode().splitlines()
     found = {}
     for line in lines:
-        if line.startswith("decoder_"):
+        if line.startswith("decoder_") and 'model="chat"' in line:
             name, value = line.rsplit(" ", 1)
             outcome = name.split('outcome="')[1].split('"')[0] if 'outcome="' in name else ""
             bucket = name.split('le="')[1].split('"')[0] if 'le="' in name else ""
@@ -398,3 +413,35 @@ async def test_requests_that_leave_at_any_moment_harm_nobody(
     assert triton.is_running()
     assert not triton.dead_stubs()
     assert (await client.ask(PROMPTS[0], stream=True, sampling=GREEDY)).text == expected[PROMPTS[0]]
+
+
+@pytest.mark.anyio
+async def test_a_reload_waits_for_those_under_way(client: Client) -> None:
+    """A model that is unloaded finishes what it has begun, and answers as before once it is loaded again."""
+    long = {"temperature": 0, "max_tokens": 300, "ignore_eos": True}
+    under_way = [asyncio.create_task(client.ask("the cat", stream=True, sampling=long)) for _ in range(4)]
+    expected = await client.ask("the cat", stream=True, sampling=GREEDY)
+    await client.stub.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name="chat"))
+    for reply in await asyncio.gather(*under_way):
+        assert reply.error == ""
+        assert reply.is_complete
+    await client.stub.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name="chat"))
+    assert (await client.ask("the cat", stream=True, sampling=GREEDY)).text == expected.text
+
+
+@pytest.mark.anyio
+async def test_a_graph_that_fails_for_good_is_no_silent_hang(client: Client, triton: TritonServer) -> None:
+    """Everybody under way gets the reason, later callers an error at once; the process is gone for all to see."""
+    endless = {"temperature": 0, "max_tokens": 500, "ignore_eos": True}
+    assert (await client.ask("the cat", model="fragile", stream=True, sampling=GREEDY)).is_complete
+    asked = [
+        client.ask("the cat", model="fragile", stream=place % 2 == 0, sampling=endless) for place in range(6)
+    ]
+    for reply in await asyncio.gather(*asked):
+        assert reply.error == "The model failed: no memory left"
+    deadline = time.monotonic() + PATIENCE_S
+    while not triton.dead_stubs():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    assert (await client.ask("the cat", model="fragile", sampling=GREEDY)).error
+    assert (await client.ask("the cat", sampling=GREEDY)).is_complete
