@@ -1,0 +1,1 @@
+"""Tests of the commands, a module for each group of them."""
