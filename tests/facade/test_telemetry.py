@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from facade.telemetry import QUIET_LOGGERS, JsonFormatter, Metrics, set_up_logging
+from facade.telemetry import MAX_VERSION_LABELS, QUIET_LOGGERS, JsonFormatter, Metrics, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,3 +79,17 @@ def test_debug_lines_are_our_own(capsys: pytest.CaptureFixture[str]) -> None:
 
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["event"] == "still away"
+
+
+def test_versions_in_metrics_are_bounded() -> None:
+    """After very many releases a process names no more versions, so that series stay few."""
+    metrics = Metrics()
+    for version in range(MAX_VERSION_LABELS + 5):
+        metrics.observe_call("m", version, "ok", 0.01)
+    lines = [
+        line
+        for line in metrics.expose().decode().splitlines()
+        if line.startswith("facade_model_calls_total{")
+    ]
+    assert len(lines) == MAX_VERSION_LABELS + 1
+    assert 'facade_model_calls_total{model="m",outcome="ok",version="other"} 5.0' in lines
