@@ -49,7 +49,7 @@ class ToolParser:
 
     def feed(self, text: str) -> list[str | Call]:
         """Take the next piece; see `AnswerParser`."""
-        if self._gave_up:
+        if self._gave_up or (text and not self._held and self._is_plain(text)):
             return [text] if text else []
         self._held += text
         return self._advance(is_end=False)
@@ -61,6 +61,11 @@ class ToolParser:
         if rest and not (self._follows_call and not self._strip(rest)):
             found.append(rest)
         return found
+
+    def _is_plain(self, text: str) -> bool:
+        """Say quickly that a piece is text and nothing else: most are, and most answers have no calls."""
+        is_open = self._block is not None or self._may_be_bare or self._follows_call
+        return not (is_open or text[-1].isspace() or self._format.opening[0] in text)
 
     def _advance(self, *, is_end: bool) -> list[str | Call]:
         found: list[str | Call] = []
