@@ -6,6 +6,7 @@ import pytest
 
 from export.errors import BadInput, TargetUnfit
 from export.targets import PRECISIONS, TARGETS, check_target, check_task_fits, cpu_features, find_target
+from tests.export.target_table import PAGE, START, replace_table
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -129,3 +130,10 @@ def test_engines_and_formats_have_their_tasks(task: str, engine: str, precision:
         check_task_fits(task, engine, precision)
     check_task_fits("text-generation", "vllm", "int4")
     check_task_fits("embedding", "tensorrt", "fp16")
+
+
+def test_the_documentations_table_is_this_one() -> None:
+    """The page shows what the code has; `python -m tests.export.target_table` writes it."""
+    text = PAGE.read_text(encoding="utf-8")
+    assert START in text
+    assert replace_table(text) == text
