@@ -1,8 +1,9 @@
-"""Classification and reranking from the command line to a real Triton, against transformers' own answers."""
+"""Classification and reranking from the export to a real Triton and over HTTP, against transformers' own answers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import httpx
 import numpy as np
 import pytest
 from sentence_transformers import CrossEncoder
@@ -17,11 +18,14 @@ from export.original import quiet
 from export.original_text import load_classifier, load_reranker
 from export.progress import Progress
 from tests.export.tiny_model import MAX_TOKENS, make_tiny_classifier
+from tests.stack import Facade, start_facade
 
 pytestmark = pytest.mark.e2e
 
 LABELS = ("good", "bad", "so so")
 TEXTS = ["the cat", "", "the cat sat on the mat", "the cat sat on " * 20, "Ünïcode 世界 \x00", "tree"]
+SENDABLE = [text for text in TEXTS if text and "\x00" not in text]
+"""What the façade lets through: it refuses NUL characters and empty texts."""
 QUERIES = ["cat", "", "the cat and the tree " * 12]
 
 
@@ -31,6 +35,9 @@ class Served:
 
     client: InferenceServerClient
     """Speaks with the Triton."""
+
+    facade: Facade
+    """Stands before it."""
 
     classifier: TextClassificationPipeline
     """The original of `moods`."""
@@ -70,8 +77,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     model, tokenizer = load_classifier(moods)
     with quiet():
         classifier = TextClassificationPipeline(model=model, tokenizer=tokenizer, device="cpu")
-    with TritonServer(repository) as triton, InferenceServerClient(triton.grpc_url) as client:
-        yield Served(client, classifier, load_reranker(ranker))
+    with (
+        TritonServer(repository) as triton,
+        InferenceServerClient(triton.grpc_url) as client,
+        start_facade(triton.grpc_url) as facade,
+    ):
+        yield Served(client, facade, classifier, load_reranker(ranker))
 
 
 def test_classes_are_transformers_own(served: Served) -> None:
@@ -114,3 +125,31 @@ def test_a_pair_needs_both_texts(served: Served) -> None:
         served.ask("ranker", query=[b"cat", b"cat"], document=[b"mat"])
     with pytest.raises(InferenceServerException, match="document"):
         served.ask("ranker", query=[b"cat"])
+
+
+def test_the_classify_route_answers_like_the_pipeline(served: Served) -> None:
+    """POST /v1/classify names the labels of transformers' pipeline, the best first, with its scores."""
+    asked = {"model": "moods", "input": SENDABLE, "truncate": True}
+    answer = httpx.post(f"{served.facade.url}/v1/classify", json=asked, headers=served.facade.headers)
+    assert answer.status_code == 200, answer.text
+    with quiet():
+        expected = served.classifier(SENDABLE, top_k=None, truncation=True, max_length=MAX_TOKENS)
+    for found, wanted in zip(answer.json()["data"], expected, strict=True):
+        assert found["label"] == wanted[0]["label"]
+        assert [entry["label"] for entry in found["scores"]] == [entry["label"] for entry in wanted]
+        scores = [entry["score"] for entry in found["scores"]]
+        assert scores == pytest.approx([entry["score"] for entry in wanted], abs=1e-4)
+
+
+def test_the_rerank_route_answers_like_the_cross_encoder(served: Served) -> None:
+    """POST /v1/rerank orders documents as CrossEncoder.rank does, with its scores."""
+    documents = SENDABLE
+    asked = {"model": "ranker", "query": QUERIES[0], "documents": documents}
+    answer = httpx.post(f"{served.facade.url}/v1/rerank", json=asked, headers=served.facade.headers)
+    assert answer.status_code == 200, answer.text
+    with quiet():
+        expected = served.reranker.rank(QUERIES[0], documents)
+    results = answer.json()["results"]
+    assert [found["index"] for found in results] == [wanted["corpus_id"] for wanted in expected]
+    scores = [found["relevance_score"] for found in results]
+    assert scores == pytest.approx([float(wanted["score"]) for wanted in expected], abs=1e-4)
