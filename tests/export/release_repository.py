@@ -1,9 +1,14 @@
 """A repository of toy models for tests of releases: real configs and folders, and a word for a model."""
 
+import itertools
 import json
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tritonclient.grpc import model_config_pb2
 
 from export import releases
@@ -90,3 +95,20 @@ def assert_settled(repository: Path) -> None:
 def leftovers(repository: Path) -> list[str]:
     """Name the staging folders beside a repository."""
     return [path.name for path in repository.parent.iterdir() if "staging" in path.name]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def die_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process "die" just before its fsync or rename of the given number."""
+    count = itertools.count()
+    for name in ("fsync", "rename", "replace"):
+
+        def counted(real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            if next(count) == step:
+                raise Killed
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, partial(counted, getattr(os, name)))

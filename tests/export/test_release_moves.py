@@ -2,10 +2,8 @@
 
 import itertools
 import multiprocessing
-import os
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,15 @@ import pytest
 from export import config_pbtxt
 from export.disk import versions_on_disk
 from export.errors import BadInput, FollowFailed, ModelNotFound, RepositoryError
-from export.release_moves import promote, prune, rollback, start_canary
+from export.release_moves import Moved, promote, prune, rollback, start_canary
 from export.release_state import Release
 from tests.export.release_repository import (
     CORE_NAME,
     NAME,
+    Killed,
     assert_consistent,
     assert_settled,
+    die_at,
     leftovers,
     publish_text,
     state,
@@ -94,11 +94,12 @@ def test_a_candidate_is_only_on_disk(repository: Path) -> None:
 
 def test_the_way_of_a_version(repository: Path) -> None:
     """Canary, promote and rollback leave exactly the release's versions in both configs."""
-    for move, expected in (
+    steps: tuple[tuple[Callable[[], Moved], Release], ...] = (
         (lambda: start_canary(repository, NAME, 2, 10), Release(1, 2, 10)),
         (lambda: promote(repository, NAME), Release(2, previous=(1,))),
         (lambda: rollback(repository, NAME), Release(1, rolled_back_from=2)),
-    ):
+    )
+    for move, expected in steps:
         moved = move()
         assert moved.is_new
         assert moved.after == state(repository) == expected
@@ -146,23 +147,6 @@ def test_a_generator_has_no_core(tmp_path: Path) -> None:
     assert prune(tmp_path, NAME, keep=1) == [1]
     assert state(tmp_path) == Release(2, rolled_back_from=3)
     assert not (tmp_path / CORE_NAME).exists()
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-def die_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process "die" just before its fsync or rename of the given number."""
-    count = itertools.count()
-    for name in ("fsync", "rename", "replace"):
-
-        def counted(real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            if next(count) == step:
-                raise Killed
-            return real(*args, **kwargs)
-
-        monkeypatch.setattr(os, name, partial(counted, getattr(os, name)))
 
 
 MOVES: dict[str, tuple[Release, Callable[[Path], object]]] = {

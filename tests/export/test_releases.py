@@ -17,7 +17,10 @@ from export.errors import RepositoryError
 from tests.export.release_repository import (
     CORE_NAME,
     NAME,
+    Killed,
     assert_consistent,
+    assert_settled,
+    die_at,
     leftovers,
     publish_text,
 )
@@ -50,20 +53,22 @@ def test_others_may_read_what_is_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
-def test_death_at_any_rename_leaves_a_release_that_works(tmp_path: Path, earlier: int) -> None:
-    """Killed before any one of its renames, publishing leaves the old release or the new, and the next succeeds."""
+def test_death_at_any_step_leaves_a_release_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: int
+) -> None:
+    """Ended before any fsync or rename, publishing leaves the old release or the new, and the next one succeeds."""
     for step in itertools.count():
         repository = tmp_path / f"at-{step}" / "repository"
         for _ in range(earlier):
             publish_text(repository, "old")
-        ended = subprocess.run(
-            [sys.executable, "-m", "tests.export.test_releases", str(repository), str(step)],
-            check=False,
-            timeout=60,
-        )
+        is_killed = False
+        with monkeypatch.context() as patch:
+            die_at(step, patch)
+            try:
+                publish_text(repository, "new")
+            except Killed:
+                is_killed = True
         assert_consistent(repository)
-        is_killed = ended.returncode == KILLED
-        assert is_killed or ended.returncode == 0
         new = publish_text(repository, "next")
         assert_consistent(repository)
         assert releases.stable_version(repository, "tiny") == new
@@ -72,6 +77,20 @@ def test_death_at_any_rename_leaves_a_release_that_works(tmp_path: Path, earlier
         if not is_killed:
             assert step >= 5  # as many renames as a publishing has at least
             return
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+def test_a_process_killed_in_the_middle_leaves_nothing_for_long(tmp_path: Path, step: int) -> None:
+    """What a killed process can't clean up, its staging folder too, the next publishing removes."""
+    repository = tmp_path / "repository"
+    publish_text(repository, "old")
+    command = [sys.executable, "-m", "tests.export.test_releases", str(repository), str(step)]
+    assert subprocess.run(command, check=False, timeout=60).returncode == KILLED
+    assert leftovers(repository) != []
+    assert_consistent(repository)
+    publish_text(repository, "next")
+    assert leftovers(repository) == []
+    assert_settled(repository)
 
 
 def die(argv: list[str]) -> None:
