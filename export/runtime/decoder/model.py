@@ -70,6 +70,7 @@ class TritonPythonModel:
                 EngineLimits(settings["slots"], settings["prefill_chunk"], settings["max_queued"]),
             ),
             DecoderMetrics(pb_utils, {"model": args["model_name"], "version": args["model_version"]}),
+            slots=settings["slots"],
             max_under_way=settings["slots"] + settings["max_queued"],
             respond=_respond,
             log_error=pb_utils.Logger.log_error,

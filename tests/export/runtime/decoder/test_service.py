@@ -12,7 +12,7 @@ from export.runtime.decoder.choices import Delta
 from export.runtime.decoder.engine import EngineFailed, Event, QueueFull, Request
 from export.runtime.decoder.parameters import Parameters
 from export.runtime.decoder.sender import GuardedSender
-from export.runtime.decoder.service import Admission, DecoderService
+from export.runtime.decoder.service import ASKED_IN_TURN, Admission, DecoderService
 from export.runtime.decoder.values import InvalidParameter
 
 PATIENCE_S = 20.0
@@ -121,6 +121,7 @@ class Bench:
         self.service = DecoderService(
             self.engine,  # type: ignore[arg-type] - a double of the engine's surface
             self.metrics,  # type: ignore[arg-type]
+            slots=2,
             max_under_way=max_under_way,
             respond=lambda sender, message: sender.send(message, is_final=message.is_final),
             log_error=self.log.append,
@@ -228,6 +229,27 @@ def test_who_gives_up_is_cancelled_wherever_the_request_is(bench: Bench) -> None
         assert "".join(caller.texts) == "abc"
     assert bench.metrics.outcomes == {"finished": 2, "cancelled": 2}
     assert not bench.engine.running
+
+
+def test_of_many_who_wait_all_are_asked_in_turn() -> None:
+    """Where more wait than are asked at a time, whoever leaves is noticed all the same."""
+    bench = Bench(max_under_way=1000)
+    may_read = threading.Event()
+
+    def read_slowly() -> Admission:
+        assert may_read.wait(PATIENCE_S)
+        return admission()
+
+    callers = [bench.ask(read_slowly, is_slow=True) for _ in range(3 * ASKED_IN_TURN)]
+    for caller in callers[1::2]:
+        caller.has_left = True
+    for caller in callers[1::2]:
+        assert caller.ended.wait(PATIENCE_S)
+        assert caller.error == ("The request was cancelled.", "CANCELLED")
+    assert not any(caller.ended.is_set() for caller in callers[::2])
+    may_read.set()
+    bench.service.close()
+    assert all(caller.ended.is_set() for caller in callers)
 
 
 def test_a_failed_row_ends_its_request_alone(bench: Bench) -> None:
