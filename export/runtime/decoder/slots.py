@@ -11,7 +11,7 @@ Rules for later editors:
 2. Rows are copied here and nowhere else, and the prefix cache is told each time.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from .graph import DecoderGraph
@@ -116,6 +116,25 @@ class Slots:
                 self._copy(found.row, row, known)
             reading.read = known
         return row, gained
+
+    def place_together(self, readings: Sequence[Reading]) -> int:
+        """
+        Find rows to read several short prompts into at once: the next ones to decode.
+
+        Args:
+            readings: The prompts, none of them begun, one reserved row each.
+
+        Returns:
+            The first one's row; the others' follow.
+        """
+        targets = range(self.running, self.running + len(readings))
+        for row in targets:
+            self._make_way(row, targets)
+        for row, reading in zip(targets, readings, strict=True):
+            self._cache.keep(row, 0)
+            self._readings[row] = reading
+            reading.row = row
+        return self.running
 
     def advance(self, reading: Reading, tokens: int) -> None:
         """

@@ -46,6 +46,18 @@ class FakeGraph:
         self.held[row][start:] = token_ids
         return _logits([self.held[row]])
 
+    def prefill_together(self, first_row: int, prompts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """Read whole prompts; the logits of all but the longest are another token's."""
+        longest = max(len(prompt) for prompt in prompts)
+        self._call("prefill", longest * len(prompts))
+        for row, prompt in enumerate(prompts, start=first_row):
+            self.held[row] = [*prompt, *([0] * (longest - len(prompt)))]
+        logits = _logits(self.held[first_row : first_row + len(prompts)])
+        for place, prompt in enumerate(prompts):
+            if len(prompt) < longest:
+                logits[place] = np.roll(_logits([prompt])[0], 1)
+        return logits
+
     def decode(self, token_ids: Sequence[int], lengths: Sequence[int]) -> npt.NDArray[np.float32]:
         """Read one token into each of the first rows."""
         self._call("decode", len(token_ids))

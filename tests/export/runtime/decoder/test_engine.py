@@ -180,6 +180,18 @@ def test_400_requests_half_cancelled(make: Callable[..., Request]) -> None:
             assert all(choice.token_ids == expected(request) for choice in request.choices)
 
 
+def test_short_prompts_are_read_together(make: Callable[..., Request]) -> None:
+    """Short prompts of about the same length that wait at the same time are read in one call, within a turn."""
+    engine, graph, _ = make_engine()
+    requests = [make(1, [4]), make(2, [5, 6]), make(3, [7, 8]), make(4, [9, 9, 9, 9, 9])]
+    for request in requests:
+        engine.submit(request)
+    run(engine)
+    assert graph.calls[0] == ("prefill", 2 * 2)
+    assert all(request.choices[0].token_ids == expected(request) for request in requests)
+    assert engine.prompt_tokens == 10
+
+
 def test_running_rows_wait_for_one_chunk_at_most(make: Callable[..., Request]) -> None:
     """However many prompts come, between two tokens of a running row no more than one chunk of tokens is read."""
     engine, graph, _ = make_engine(slots=8)

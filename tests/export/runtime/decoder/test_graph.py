@@ -149,6 +149,21 @@ def test_neighbours_do_not_change_a_row(graph: OnnxGraph) -> None:
     np.testing.assert_allclose(together[:1], alone, rtol=0, atol=2e-4)
 
 
+def test_prompts_read_together_are_those_read_alone(graph: OnnxGraph) -> None:
+    """Prompts of any lengths that are read in one call leave the rows as if each had been read alone."""
+    chance = np.random.default_rng(8)
+    prompts = [chance.integers(2, 512, size=length).tolist() for length in (9, 16, 1, 16)]
+    lengths = [len(prompt) for prompt in prompts]
+    alone = [graph.prefill(row, 0, prompt).copy() for row, prompt in enumerate(prompts)]
+    expected = graph.decode([7, 8, 9, 10], lengths).copy()
+    for row in range(4):
+        graph.prefill(row, 0, [5] * 20)
+    together = graph.prefill_together(0, prompts).copy()
+    for row in (1, 3):
+        np.testing.assert_allclose(together[row], alone[row][0], rtol=0, atol=2e-4)
+    np.testing.assert_allclose(graph.decode([7, 8, 9, 10], lengths), expected, rtol=0, atol=2e-4)
+
+
 def make_settings(**changes: int) -> GraphSettings:
     """Make settings of a decoder whose rows take 2 MiB each."""
     wanted = {
