@@ -179,11 +179,11 @@ def _keep_top_k(weights: FloatArray, top_k: int) -> None:
 
 def _keep_top_p(weights: FloatArray, top_p: float) -> None:
     """Set the smallest weights to 0 whose sum stays within 1 - *top_p* of all; the largest always stays."""
-    total = float(weights.sum(dtype=np.float64))
+    total = float(weights.sum())
     may_drop = (1 - top_p) * total
     for floor in FLOORS:
         candidates = weights[weights > floor]
-        dropped = total - float(candidates.sum(dtype=np.float64))
+        dropped = total - float(candidates.sum())
         if dropped <= may_drop:
             break
     candidates.sort()
