@@ -67,7 +67,7 @@ def build_endpoint(generate: Generate) -> Endpoint:
                 for index, prompt in enumerate(prompts)
             )
         )
-        answer = _Answer(wanted, prompts, sampling)
+        answer = _Answer(wanted, prompts, sampling, context)
         return EventStream(answer.frames(generations)) if wanted.stream else await answer.whole(generations)
 
     return create_completion
@@ -100,9 +100,18 @@ class _Answer:
         prompts: Its prompts.
 
         sampling: With how many answers to each.
+
+        context: Who asks.
     """
 
-    def __init__(self, wanted: CompletionsRequest, prompts: Sequence[str], sampling: Sampling) -> None:
+    def __init__(
+        self,
+        wanted: CompletionsRequest,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        context: RequestContext,
+    ) -> None:
+        self._context = context
         self._n = sampling.n
         self._has_logprobs = sampling.logprobs is not None
         self._include_usage = bool(wanted.stream_options and wanted.stream_options.include_usage)
@@ -113,7 +122,7 @@ class _Answer:
     async def whole(self, generations: Sequence[Generation]) -> bytes:
         """Write the answers when they are whole."""
         read: list[list[Piece]] = [[] for _ in self._echoes]
-        async for place, piece in merge(generations):
+        async for place, piece in merge(generations, self._context):
             read[place * self._n + piece.index].append(piece)
         choices = [self._choice(index, pieces) for index, pieces in enumerate(read)]
         head = make_head("cmpl", "text_completion", generations[0])
@@ -124,7 +133,7 @@ class _Answer:
         head = make_head("cmpl", "text_completion", generations[0])
         event = make_event(head, include_usage=self._include_usage)
         begun = [not echo for echo in self._echoes]
-        async for place, piece in merge(generations):
+        async for place, piece in merge(generations, self._context):
             index = place * self._n + piece.index
             if piece.text or piece.finish_reason is not None or piece.logprobs or not begun[index]:
                 choice = self._choice(index, [piece], has_begun=begun[index])

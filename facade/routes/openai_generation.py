@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from facade.errors import InvalidInput
+from facade.errors import FacadeError, InvalidInput
 from facade.routes.plain_generation import DONE, count_usage
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from facade.context import RequestContext
     from facade.inference.generate import Generate
     from facade.inference.generation import Generation, Piece, Sampling, TokenLogprob
+
+    _Pieces = asyncio.Queue[tuple[int, Piece] | FacadeError | None]
 
 WAITING_PIECES = 64
 """Pieces of several answers at once that wait to be sent; what comes behind them waits in the answers themselves."""
@@ -159,39 +161,54 @@ async def start_generation(
         raise InvalidInput(message, param=name, code=error.code) from error
 
 
-async def merge(generations: Sequence[Generation]) -> AsyncIterator[tuple[int, Piece]]:
+async def merge(
+    generations: Sequence[Generation], context: RequestContext
+) -> AsyncIterator[tuple[int, Piece]]:
     """
     Read several generations as their pieces come.
 
     Args:
         generations: Each read once.
 
+        context: Whose end ends the reading, too.
+
     Yields:
         Which of them, and its next piece.
+
+    Raises:
+        FacadeError: What the first of them that fails raises; the others are read no further.
     """
     if len(generations) == 1:
         async for piece in generations[0]:
             yield 0, piece
         return
-    pieces: asyncio.Queue[tuple[int, Piece] | None] = asyncio.Queue(WAITING_PIECES)
+    pieces: _Pieces = asyncio.Queue(WAITING_PIECES)
+    reading = asyncio.create_task(_read_all(generations, pieces))
+
+    def stop() -> None:
+        reading.cancel()
+
+    # Whoever is sent the answer may leave while this waits at a yield, and nobody would come back to it.
+    context.at_end.append(stop)
+    while (found := await pieces.get()) is not None:
+        if isinstance(found, FacadeError):
+            raise found
+        yield found
+
+
+async def _read_all(generations: Sequence[Generation], pieces: _Pieces) -> None:
+    """Read all to their ends, and say so; or say what went wrong first."""
 
     async def read(place: int, generation: Generation) -> None:
         async for piece in generation:
             await pieces.put((place, piece))
 
-    async def read_all() -> None:
-        try:
-            await gather(*(read(place, generation) for place, generation in enumerate(generations)))
-        finally:
-            await pieces.put(None)
-
-    reading = asyncio.create_task(read_all())
     try:
-        while (found := await pieces.get()) is not None:
-            yield found
-        await reading
-    finally:
-        reading.cancel()
+        await gather(*(read(place, generation) for place, generation in enumerate(generations)))
+    except FacadeError as error:
+        await pieces.put(error)
+    else:
+        await pieces.put(None)
 
 
 async def gather(*awaitables: Any) -> list[Any]:

@@ -72,8 +72,17 @@ def to_openapi_body(model: type[Any]) -> dict[str, Any]:
         The operation's ``requestBody``.
     """
     (schema,), components = msgspec.json.schema_components([model], ref_template="{name}")
-    inlined = components[schema["$ref"]] if "$ref" in schema else schema
+    inlined = _inline(schema, components)
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined}}}}
+
+
+def _inline(value: Any, components: dict[str, Any]) -> Any:
+    """Put wire models where they are referred to: an operation has no place of its own for their definitions."""
+    if isinstance(value, dict):
+        if "$ref" in value:
+            return _inline(components[value["$ref"]], components)
+        return {key: _inline(item, components) for key, item in value.items()}
+    return [_inline(item, components) for item in value] if isinstance(value, list) else value
 
 
 def _missing_field(reason: str) -> str | None:

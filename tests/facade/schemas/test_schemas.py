@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from facade.errors import InvalidInput
 from facade.schemas import decode, to_openapi_body
+from facade.schemas.chat import ChatRequest
 from facade.schemas.openai import EMBEDDINGS_DECODER, EmbeddingsRequest
 
 
@@ -44,6 +45,11 @@ def test_a_wire_model_describes_itself() -> None:
 
     assert schema["required"] == ["model", "input"]
     assert schema["properties"]["encoding_format"]["enum"] == ["base64", "float"]
+
+
+def test_a_description_needs_nothing_beside_it() -> None:
+    """Wire models within wire models stand where they are referred to."""
+    assert "$ref" not in str(to_openapi_body(ChatRequest))
 
 
 @pytest.mark.parametrize("escape", [b"\\ud800", b"\\uDFFF", b"\\ud800x", b"\\ud800\\u0041"])
