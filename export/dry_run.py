@@ -112,7 +112,7 @@ def preview(options: ExportOptions, source: SourceModel) -> Preview:
 
 def expected_graph(source: SourceModel) -> Graph:
     """
-    Foretell a text encoder's graph from the model's files.
+    Foretell an encoder's graph from the model's files.
 
     Args:
         source: The model.
@@ -125,14 +125,16 @@ def expected_graph(source: SourceModel) -> Graph:
     """
     config = read_json(source.folder / "config.json")
     names = ["input_ids", "attention_mask"]
+    if source.task == "image-classification":
+        return _expected_image_graph(source)
     if source.task == "embedding":
-        output, width = "sentence_embedding", _embedding_width(source.folder, config)
+        output, width = _embedding_output(source.folder, config)
     elif source.task == "text-classification":
         output, width = "scores", len(source.labels)
     elif source.task == "reranking":
         output, width = "score", 1
     else:
-        raise BadInput(f"There is no --dry-run for {source.task}; it is there for text encoders.")
+        raise BadInput(f"There is no --dry-run for {source.task}; it is there for encoders.")
     if source.task != "embedding" and config.get("model_type") in TOKEN_TYPES:
         names.append("token_type_ids")
     inputs = tuple(TensorSpec(name, "INT64", (-1,)) for name in names)
@@ -200,12 +202,32 @@ def _engine(options: ExportOptions, target: Target) -> CoreEngine:
     return CoreEngine("tensorrt", plans={capability: plan_file(capability)})
 
 
-def _embedding_width(folder: Path, config: dict[str, Any]) -> int:
-    """Read a vector's dimension: the last dense layer's, or else the encoder's hidden size."""
+def _expected_image_graph(source: SourceModel) -> Graph:
+    """Foretell an image classifier's graph; its image processor says how large an image is."""
+    # Imported here because it brings torch, and text models need none of it.
+    from export.original_image import load_image_original, read_preprocessing  # noqa: PLC0415
+    from export.to_onnx_image import PIXELS_INPUT, SCORES_OUTPUT  # noqa: PLC0415
+
+    _, processor = load_image_original(source)
+    inputs = (TensorSpec(PIXELS_INPUT, "FP32", read_preprocessing(source, processor).shape),)
+    return Graph(source.folder / "model.onnx", inputs, SCORES_OUTPUT, len(source.labels), opset=18)
+
+
+def _embedding_output(folder: Path, config: dict[str, Any]) -> tuple[str, int]:
+    """Foretell an embedder's output: its name and its width, shortened or by its last layer or its pooling."""
+    settings = folder / "config_sentence_transformers.json"
+    shortened = read_json(settings).get("truncate_dim") if settings.exists() else None
+    if shortened:
+        return "shortened_embedding", int(shortened)
     dense = sorted(folder.glob("*_Dense/config.json"))
     if dense:
-        return int(read_json(dense[-1])["out_features"])
-    return int(next(config[key] for key in ("hidden_size", "dim", "d_model", "n_embd") if key in config))
+        return "sentence_embedding", int(read_json(dense[-1])["out_features"])
+    hidden = int(next(config[key] for key in ("hidden_size", "dim", "d_model", "n_embd") if key in config))
+    pooling = next(iter(sorted(folder.glob("*_Pooling/config.json"))), None)
+    modes = (
+        [on for key, on in read_json(pooling).items() if key.startswith("pooling_mode_")] if pooling else []
+    )
+    return "sentence_embedding", hidden * max(1, sum(bool(on) for on in modes))
 
 
 def _list_files(

@@ -136,7 +136,7 @@ def _make(
         draft, report = passed[next(trial.precision for trial in trials if trial.chosen)]
         engine = _make_engine(job, draft)
         with progress.step(f"Publishing to {options.repository}"):
-            made = how_made(job.target, trials, why)
+            made = how_made(job.target, engine, trials, why)
             return to_triton.publish_model(options, source, profile, draft, report, engine=engine, made=made)
 
 
@@ -204,12 +204,14 @@ def _make_engine(job: Job, draft: Draft) -> CoreEngine:
     return CoreEngine("tensorrt", plans={capability: plan_file(capability)})
 
 
-def how_made(target: Target, trials: Sequence[Trial], why: str) -> dict[str, Any]:
+def how_made(target: Target, engine: CoreEngine, trials: Sequence[Trial], why: str) -> dict[str, Any]:
     """
     Tell what was tried, and on what hardware it was found to work.
 
     Args:
         target: The hardware that was asked for.
+
+        engine: What runs the core.
 
         trials: What became of each precision.
 
@@ -224,7 +226,8 @@ def how_made(target: Target, trials: Sequence[Trial], why: str) -> dict[str, Any
         "verified_on": None if target.is_gpu else target.name,
     }
     if target.is_gpu:
-        made["not_verified"] = f"Compared with the original on a CPU; nothing ran on {target.title} here."
+        left_out = "the plan was built and not compared" if engine.plans else f"nothing ran on {target.title}"
+        made["not_verified"] = f"The graph was compared with the original on a CPU; {left_out}."
     else:
         made["cpu_features"] = list(target.features)
     return made

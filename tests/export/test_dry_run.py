@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from export.config_pbtxt import from_text, read_card, read_config
 from export.errors import BadInput
 from export.options import ExportOptions, check_options
 from export.progress import Progress
+from export.tasks import load_task
+from tests.export.tiny_model import make_tiny_classifier, make_tiny_model
+from tests.export.tiny_vit import make_tiny_vit
 from tests.stack import find_model_folder
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -104,6 +108,26 @@ def test_a_preview_is_what_an_export_writes(
     assert settings == json.loads(json.dumps(shown.door_settings))
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: make_tiny_classifier(folder, num_labels=3),
+        lambda folder: make_tiny_classifier(folder, num_labels=1),
+        make_tiny_vit,
+        lambda folder: make_tiny_model(folder, is_normalized=False),
+    ],
+    ids=["text-classification", "reranking", "image-classification", "embedding"],
+)
+def test_a_graph_is_foretold_as_it_will_be(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    """For each kind of encoder, inputs, output and width are those of the converted graph."""
+    options = ExportOptions(str(make(tmp_path / "model")), "tiny", tmp_path / "repository")
+    source = from_hub.find_model(options)
+    graph = load_task(source.task, options).convert(source, tmp_path / "graph")
+    foretold = dry_run.expected_graph(source)
+    assert foretold.inputs == graph.inputs
+    assert (foretold.output_name, foretold.width) == (graph.output_name, graph.width)
+
+
 def test_a_preview_counts_versions_on(published: Publication, options: ExportOptions) -> None:
     """Beside a published version, the preview has the next number."""
     wanted = replace(options, repository=published.repository)
@@ -127,5 +151,5 @@ def test_the_command_prints_it_and_writes_nothing(tiny_model: Path, tmp_path: Pa
 def test_what_has_no_preview_is_refused(options: ExportOptions) -> None:
     """A task whose graph can't be foretold is refused by name."""
     source = from_hub.find_model(options)
-    with pytest.raises(BadInput, match="no --dry-run for image-classification"):
-        dry_run.expected_graph(replace(source, task="image-classification"))
+    with pytest.raises(BadInput, match="no --dry-run for text-generation"):
+        dry_run.expected_graph(replace(source, task="text-generation"))
