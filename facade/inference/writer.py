@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ENDING_S = 1.0
+"""
+Seconds that the streams of whole answers get to end by themselves. One that is cancelled while its last response is on
+its way made Triton 2.51 wait for it, in vain, for its whole exit time.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationLimits:
@@ -173,8 +179,16 @@ class Writer:
 
     async def aclose(self) -> None:
         """Stop all answers; whoever reads one is told so."""
+        ending = []
+        for recording, task in self._tasks.items():
+            if recording.is_over:
+                ending.append(task)
+            else:
+                task.cancel()
         tasks = list(self._tasks.values())
-        for task in tasks:
+        if ending:
+            await asyncio.wait(ending, timeout=ENDING_S)
+        for task in ending:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
