@@ -1,10 +1,12 @@
 """A tiny model and what the export makes of it, each made once for the run."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from deploy.local.model import CHAT_FOLDER
 from export import from_hub, pipeline, profiles, to_onnx, to_triton
 from export.artifacts import Draft, Graph, Publication, SourceModel
 from export.options import ExportOptions
@@ -59,3 +61,30 @@ def published(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pub
     return pipeline.run_export(
         ExportOptions(model=str(tiny_model), name="tiny", repository=repository), Progress(None)
     )
+
+
+@pytest.fixture(scope="session")
+def chat_source() -> SourceModel:
+    """The toy that chats, found in this checkout."""
+    options = ExportOptions(model=str(CHAT_FOLDER), name="chat", repository=Path("nowhere"))
+    return from_hub.find_model(options)
+
+
+@pytest.fixture(scope="session")
+def chat_graph(chat_source: SourceModel, tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    """Its graph in fp32; not to be moved."""
+    from export.to_decoder import build_decoder  # noqa: PLC0415 - few tests need it
+
+    return build_decoder(chat_source, tmp_path_factory.mktemp("chat") / "graph", "fp32")
+
+
+@pytest.fixture
+def chat_draft(chat_source: SourceModel, chat_graph: Graph, tmp_path: Path) -> Draft:
+    """Its version folder, assembled from a copy of that graph."""
+    copy = tmp_path / "chat_graph"
+    shutil.copytree(chat_graph.path.parent, copy)
+    options = ExportOptions(model=str(CHAT_FOLDER), name="chat", repository=tmp_path / "repository")
+    staging = tmp_path / "chat"
+    staging.mkdir()
+    moved = replace(chat_graph, path=copy / chat_graph.path.name)
+    return to_triton.assemble(options, chat_source, moved, profiles.cpu_profile(2), staging)
