@@ -16,7 +16,10 @@ from export.manifest import read_manifest
 from export.options import check_name
 from export.release_state import Release, promoted, rolled_back, with_canary
 from export.releases import lock_repository, remove_versions
-from export.transition import CORE_CONFIG, Folders, check_side_by_side, move_to, read_state
+from export.transition import CORE_CONFIG, Folders, check_side_by_side, find_hand_edits, move_to, read_state
+
+WITHOUT_TRITON = "Leave --triton out, and restart Triton afterwards."
+"""What to do where a running Triton would have to serve both for a moment."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Moved:
 
     after: Release
     """What answers now."""
+
+    undone: tuple[str, ...] = ()
+    """Fields of configs that somebody had edited by hand, and that are again what was exported."""
 
     @property
     def is_new(self) -> bool:
@@ -71,7 +77,11 @@ def start_canary(
     def decide(folders: Folders, release: Release) -> Release:
         target = with_canary(release, version, percent)
         check_version(folders, version)
-        check_side_by_side(folders.door / str(release.stable), folders.door / str(version))
+        check_side_by_side(
+            folders.door / str(release.stable),
+            folders.door / str(version),
+            "Export the new one under a name of its own.",
+        )
         return target
 
     return _move(repository, name, decide, follower)
@@ -130,7 +140,9 @@ def rollback(repository: Path, name: str, to: int | None = None, follower: Follo
     def decide(folders: Folders, release: Release) -> Release:
         target = rolled_back(release, to)
         if follower is not None and target.stable != release.stable:
-            check_side_by_side(folders.door / str(release.stable), folders.door / str(target.stable))
+            check_side_by_side(
+                folders.door / str(release.stable), folders.door / str(target.stable), WITHOUT_TRITON
+            )
         return target
 
     return _move(repository, name, decide, follower)
@@ -264,12 +276,13 @@ def _move(
     folders = find_model(repository, name)
     with lock_repository(repository):
         before = _require(read_state(folders))
+        edits = find_hand_edits(folders)
         target = decide(folders, before)
         for version in target.versions:
             check_version(folders, version)
         # Also if nothing changes: what a killed move left half-done is completed, and a restarted Triton told.
         move_to(folders, target, follower)
-    return Moved(name, before, target)
+    return Moved(name, before, target, tuple(edits))
 
 
 def _require(release: Release | None) -> Release:

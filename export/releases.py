@@ -174,7 +174,8 @@ def publish(
         version = max([0, *versions_on_disk(door), *cores_on_disk]) + 1
         door_config, core_config = make_configs(version, [version])
         if before is not None and follower is not None and not is_candidate:
-            check_side_by_side(door / str(before.stable), draft.door_folder)
+            remedy = "Leave --triton out and restart Triton afterwards, or choose another --name."
+            check_side_by_side(door / str(before.stable), draft.door_folder, remedy)
         if draft.core_folder is not None:
             _add_version(core, draft.core_folder, version, core_config)
         _add_version(door, draft.door_folder, version, door_config)

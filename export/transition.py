@@ -118,13 +118,38 @@ def keep_configs(draft: Draft, door_config: Any, core_config: Any | None) -> Non
     """
     for name, config in ((DOOR_CONFIG, door_config), (CORE_CONFIG, core_config)):
         if config is not None:
-            bare = _with_versions(config, ())
-            if name == DOOR_CONFIG:
-                _set_release(bare, None)
-            (draft.door_folder / name).write_text(config_pbtxt.to_text(bare), encoding="utf-8")
+            (draft.door_folder / name).write_text(config_pbtxt.to_text(_bare(config)), encoding="utf-8")
 
 
-def check_side_by_side(one: Path, other: Path) -> None:
+def find_hand_edits(folders: Folders) -> list[str]:
+    """
+    Find what somebody changed in the configs since they were written; the next move writes them anew.
+
+    Args:
+        folders: The model.
+
+    Returns:
+        The fields, each with its file.
+    """
+    edits = []
+    for folder, file in ((folders.door, DOOR_CONFIG), (folders.core, CORE_CONFIG)):
+        config = config_pbtxt.read_config(folder) if folder in _members(folders) else None
+        if config is None:
+            continue
+        bare = _bare(config)
+        served = config_pbtxt.served_versions(config)
+        kept = [own for own in (_read_kept(folders.door / str(v) / file) for v in served) if own is not None]
+        # While one release becomes another, the config may be any of its versions'.
+        if kept and all(bare != own for own in kept):
+            names = {field.name for field in bare.DESCRIPTOR.fields}
+            changed = [
+                name for name in sorted(names) if all(_field(bare, name) != _field(own, name) for own in kept)
+            ]
+            edits += [f"'{name}' in {folder / config_pbtxt.CONFIG_FILE}" for name in changed]
+    return edits
+
+
+def check_side_by_side(one: Path, other: Path, remedy: str) -> None:
     """
     See that two versions can be served at the same time.
 
@@ -132,6 +157,8 @@ def check_side_by_side(one: Path, other: Path) -> None:
         one: A door's version folder, or a draft's.
 
         other: Another.
+
+        remedy: What to do if not.
 
     Raises:
         BadInput: If their configs differ in what Triton has once for both.
@@ -148,7 +175,7 @@ def check_side_by_side(one: Path, other: Path) -> None:
             if _field(left, field) != _field(right, field):
                 raise BadInput(
                     f"The versions in {one} and {other} differ in '{field}' of their {file}, which Triton has once "
-                    "for all versions: they can't be served side by side. Export the new one under a name of its own."
+                    f"for all versions: they can't be served side by side. {remedy}"
                 )
 
 
@@ -251,6 +278,14 @@ def _read_kept(path: Path) -> Any | None:
         raise RepositoryError(f"{path} can't be read ({error}). Export the model again.") from error
 
 
+def _bare(config: Any) -> Any:
+    """Leave out what isn't a version's own: which versions are served, and the release."""
+    bare = _with_versions(config, ())
+    if config_pbtxt.read_card(bare) is not None:
+        _set_release(bare, None)
+    return bare
+
+
 def _with_versions(config: Any, versions: Iterable[int]) -> Any:
     copy = type(config)()
     copy.CopyFrom(config)
@@ -272,7 +307,10 @@ def _set_release(door_config: Any, release: Release | None) -> None:
 
 
 def _field(config: Any, name: str) -> Any:
-    value = getattr(config, name)
-    if name in {"input", "output"}:
-        return [item.SerializeToString(deterministic=True) for item in value]
-    return dict(value) if name == "cc_model_filenames" else value
+    """A field's value in a form that can be compared, whether it is one, several, or a map."""
+    only = type(config)()
+    only.CopyFrom(config)
+    for field, _ in config.ListFields():
+        if field.name != name:
+            only.ClearField(field.name)
+    return only.SerializeToString(deterministic=True)

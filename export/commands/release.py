@@ -238,6 +238,9 @@ COMMANDS = (list_command, show, canary, promote, rollback, prune, verify, diff)
 
 
 def _report(moved: "Moved", *, as_json: bool) -> None:
+    if moved.undone:
+        edits = ", ".join(moved.undone)
+        click.echo(f"Note: edited by hand, and now again as it was exported: {edits}", err=True)
     if as_json:
         result = {"name": moved.name, "is_new": moved.is_new, "release": moved.after.to_json()}
         click.echo(json.dumps(result | {"before": moved.before.to_json()}))

@@ -127,6 +127,18 @@ def test_a_version_brings_its_own_config_back(repository: Path) -> None:
     assert card["dimension"] == 4
 
 
+def test_a_config_edited_by_hand_is_written_anew_and_named(repository: Path) -> None:
+    """A move undoes the edit, and says which field of which file it was."""
+    config = config_pbtxt.read_config(repository / CORE_NAME)
+    assert config is not None
+    config.instance_group.add(count=4)
+    (repository / CORE_NAME / config_pbtxt.CONFIG_FILE).write_text(config_pbtxt.to_text(config))
+    moved = start_canary(repository, NAME, 2, 10)
+    (edit,) = moved.undone
+    assert edit.startswith("'instance_group' in ")
+    assert start_canary(repository, NAME, 2, 10).undone == ()
+
+
 def test_versions_that_differ_are_not_served_side_by_side(repository: Path) -> None:
     """A canary with vectors of another length is refused before anything is changed."""
     publish_text(repository, dimension=8, is_candidate=True)
