@@ -177,7 +177,7 @@ class Answer:
         if wanted.cumulative_logprob:
             tensors["cumulative_logprob"] = np.array(sums, dtype=np.float32)
         if wanted.logprobs:
-            tensors["logprobs"] = _to_bytes([_logprobs_to_json(deltas) for deltas in news])
+            tensors["logprobs"] = _to_bytes(_logprobs_to_json(news))
         if wanted.num_input_tokens:
             tensors["num_input_tokens"] = np.array([self._num_input_tokens], dtype=np.uint32)
         if wanted.num_output_tokens:
@@ -186,11 +186,11 @@ class Answer:
         return tensors
 
 
-def _logprobs_to_json(deltas: list[Delta]) -> str:
-    """Write the log probabilities of one answer's new tokens; "null" if none were asked for."""
-    if any(delta.logprobs is None for delta in deltas):
-        return "null"
-    return json.dumps([entry for delta in deltas for entry in delta.logprobs or ()])
+def _logprobs_to_json(news: list[list[Delta]]) -> list[str]:
+    """Write the log probabilities of each answer's new tokens; "null" if none were asked for."""
+    if all(delta.logprobs is None for deltas in news for delta in deltas):
+        return ["null"] * len(news)
+    return [json.dumps([entry for delta in deltas for entry in delta.logprobs or ()]) for deltas in news]
 
 
 def _to_bytes(texts: list[str]) -> npt.NDArray[np.object_]:

@@ -185,7 +185,7 @@ class DecoderService:
             request = admission.build(request_id)
         except InvalidParameter as error:
             self._drop(request_id, str(error), "INVALID_ARG", "refused")
-        except Exception as error:  # noqa: BLE001 - one odd request must not end the thread that admits all others
+        except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception, and its caller waits too
             self._log_error(f"A request could not be read: {error!r}")
             self._drop(request_id, f"The request could not be read: {error}", "INTERNAL", "failed")
         else:
@@ -230,7 +230,10 @@ class DecoderService:
     def _refuse(self, sender: GuardedSender, message: str, code: ErrorCode, outcome: str) -> None:
         """Answer a request that was not admitted."""
         self._metrics.count_request(outcome)
-        self._respond(sender, Message({}, is_final=True, error=(message, code)))
+        try:
+            self._respond(sender, Message({}, is_final=True, error=(message, code)))
+        except Exception as error:  # noqa: BLE001 - one caller's broken stream is nobody else's fault
+            self._log_error(f"A response could not be sent: {error}")
 
     def _run_engine(self) -> None:
         """Run the engine until the service closes or the engine fails."""
@@ -247,7 +250,7 @@ class DecoderService:
                 events = self._engine.step() if self._engine.has_work else []
                 for event in events:
                     self._dispatch(event)
-            except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            except BaseException as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
                 self._give_up(error)
                 return
 
@@ -274,7 +277,7 @@ class DecoderService:
             under_way.has_first_token = True
             self._metrics.note_first_token(time.monotonic() - under_way.arrived_s)
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, error: BaseException) -> None:
         """Tell everybody that the engine is dead, take no more requests, and say so to the owner."""
         reason = str(error) if isinstance(error, EngineFailed) else f"The model failed: {error!r}"
         self._log_error(reason)

@@ -89,6 +89,15 @@ def test_a_whole_answer_is_one_message_after_its_prompt() -> None:
     assert sent[0].is_final
 
 
+def test_log_probabilities_that_nobody_asked_for_are_null() -> None:
+    """Also an answer without news says "null" rather than an empty list."""
+    sent: list[Message] = []
+    answer = Answer(Wanted(stream=True, logprobs=True), 2, 1, sent.append)
+    answer.add(0, plain("a"))
+    answer.send_news()
+    assert read(sent[0])["logprobs"] == ["null", "null"]
+
+
 def test_an_answer_ends_once() -> None:
     """After an error deltas are dropped and so is a second error; after the end an error is dropped."""
     sent: list[Message] = []

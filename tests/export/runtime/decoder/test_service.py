@@ -93,11 +93,14 @@ class Caller:
         self.texts: list[str] = []
         self.error: tuple[str, str] | None = None
         self.has_left = False
+        self.is_broken = False
         self.ended = threading.Event()
         self.guarded = GuardedSender(self, 1)
 
     def send(self, message: Message, flags: int) -> None:
-        """Take a message."""
+        """Take a message; a broken stream takes none."""
+        if self.is_broken:
+            raise ConnectionError("no stream")
         assert not self.ended.is_set()
         if message.error is not None:
             self.error = message.error
@@ -176,8 +179,11 @@ def test_a_bad_request_is_refused_and_an_odd_one_fails_alone(bench: Bench) -> No
     def refuse() -> Admission:
         raise InvalidParameter("top_p", "must be a number.")
 
+    class Panic(BaseException):
+        """What a panic in Rust is to Python."""
+
     def break_down() -> Admission:
-        raise RuntimeError("odd")
+        raise Panic("odd")
 
     for is_slow in (False, True):
         refused, broken, good = (bench.ask(read, is_slow=is_slow) for read in (refuse, break_down, admission))
@@ -231,6 +237,20 @@ def test_who_gives_up_is_cancelled_wherever_the_request_is(bench: Bench) -> None
     assert not bench.engine.running
 
 
+def test_a_broken_stream_harms_nobody(bench: Bench) -> None:
+    """Responses that can't be sent, refusals as well as answers, are logged; the next caller is answered."""
+    bench.engine.may_step.clear()
+    may_read = threading.Event()
+    waiting, running = bench.ask(lambda: may_read.wait(PATIENCE_S) and admission(), is_slow=True), bench.ask()
+    waiting.is_broken = running.is_broken = waiting.has_left = True
+    wait_until(lambda: len(bench.log) == 1)
+    may_read.set()
+    bench.engine.may_step.set()
+    assert bench.ask().ended.wait(PATIENCE_S)
+    wait_until(lambda: bench.metrics.outcomes == {"cancelled": 1, "finished": 2})
+    assert set(bench.log) == {"A response could not be sent: no stream"}
+
+
 def test_of_many_who_wait_all_are_asked_in_turn() -> None:
     """Where more wait than are asked at a time, whoever leaves is noticed all the same."""
     bench = Bench(max_under_way=1000)
@@ -263,7 +283,7 @@ def test_a_failed_row_ends_its_request_alone(bench: Bench) -> None:
     assert bench.metrics.outcomes == {"failed": 1, "finished": 1}
 
 
-@pytest.mark.parametrize("failure", [EngineFailed("no memory"), ZeroDivisionError("odd")])
+@pytest.mark.parametrize("failure", [EngineFailed("no memory"), ZeroDivisionError("odd"), SystemError("odd")])
 def test_a_dead_engine_is_no_silent_hang(failure: Exception) -> None:
     """When a step fails for good everybody gets an error, new callers are sent away, and the owner is told."""
     bench = Bench()
