@@ -49,6 +49,9 @@ _SHARED_FIELDS = (
 )
 """What two versions must have alike to be served at the same time: Triton has one config for both."""
 
+_SHARED_CARD = ("task", "labels", "dimension", "chat_template")
+"""And what their cards must have alike: the façade reads stable's, and would name the canary's answers by it."""
+
 
 @dataclass(frozen=True)
 class Folders:
@@ -176,6 +179,13 @@ def check_side_by_side(one: Path, other: Path, remedy: str) -> None:
                 raise BadInput(
                     f"The versions in {one} and {other} differ in '{field}' of their {file}, which Triton has once "
                     f"for all versions: they can't be served side by side. {remedy}"
+                )
+        cards = [config_pbtxt.read_card(config) or {} for config in (left, right)]
+        for field in _SHARED_CARD:
+            if cards[0].get(field) != cards[1].get(field):
+                raise BadInput(
+                    f"The versions in {one} and {other} differ in '{field}' of their model card, by which callers' "
+                    f"answers are read: they can't be served side by side. {remedy}"
                 )
 
 

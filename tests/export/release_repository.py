@@ -21,14 +21,14 @@ from export.transition import Folders, keep_configs, read_state
 NAME, CORE_NAME = "tiny", "tiny_core"
 
 
-def make_configs(dimension: int = 4, *, has_core: bool = True) -> Any:
+def make_configs(dimension: int = 4, *, has_core: bool = True, labels: tuple[str, ...] = ()) -> Any:
     """Give what makes both configs of a model whose answers are so wide."""
 
     def make(stable: int, core_versions: list[int]) -> tuple[Any, Any | None]:
         door = model_config_pb2.ModelConfig(name=NAME, backend="python", max_batch_size=8)
         door.input.add(name="text", data_type=model_config_pb2.TYPE_STRING, dims=[1])
         door.output.add(name="embedding", data_type=model_config_pb2.TYPE_FP32, dims=[dimension])
-        card = {"task": "embedding", "dimension": dimension, "release": {"stable": stable}}
+        card = {"task": "embedding", "dimension": dimension, "labels": labels, "release": {"stable": stable}}
         door.parameters["model_card"].string_value = json.dumps(card)
         door.version_policy.specific.versions.append(stable)
         if not has_core:
@@ -42,7 +42,13 @@ def make_configs(dimension: int = 4, *, has_core: bool = True) -> Any:
 
 
 def publish_text(
-    repository: Path, text: str = "x", *, dimension: int = 4, has_core: bool = True, **options: Any
+    repository: Path,
+    text: str = "x",
+    *,
+    dimension: int = 4,
+    has_core: bool = True,
+    labels: tuple[str, ...] = (),
+    **options: Any,
 ) -> int:
     """Publish a version whose files hold *text*."""
     releases.open_repository(repository)
@@ -54,7 +60,7 @@ def publish_text(
             (folder / "content").write_text(text)
             folders.append(folder)
         draft = Draft(folders[0], folders[1] if has_core else None, None)  # type: ignore[arg-type]  # no graph in it
-        configs = make_configs(dimension, has_core=has_core)
+        configs = make_configs(dimension, has_core=has_core, labels=labels)
         keep_configs(draft, *configs(1, [1]))
         with releases.lock_repository(repository):
             return releases.publish(repository, (NAME, CORE_NAME), draft, configs, **options)

@@ -140,10 +140,12 @@ def test_a_config_edited_by_hand_is_written_anew_and_named(repository: Path) -> 
 
 
 def test_versions_that_differ_are_not_served_side_by_side(repository: Path) -> None:
-    """A canary with vectors of another length is refused before anything is changed."""
+    """A canary with vectors of another length, or other labels, is refused before anything is changed."""
     publish_text(repository, dimension=8, is_candidate=True)
-    with pytest.raises(BadInput, match="'output'"):
-        start_canary(repository, NAME, 3, 10)
+    publish_text(repository, labels=("cat", "dog"), is_candidate=True)
+    for version, field in ((3, "'output' of their door.config.pbtxt"), (4, "'labels' of their model card")):
+        with pytest.raises(BadInput, match=field):
+            start_canary(repository, NAME, version, 10)
     assert state(repository) == Release(1)
     assert_settled(repository)
 
