@@ -23,7 +23,7 @@ COUNTERS = {
 """Counters by name, and what they count."""
 
 GAUGES = {
-    "decoder_active": "Answers that are being read or written.",
+    "decoder_active": "Requests whose prompts are being read or whose answers are being written.",
     "decoder_queued": "Requests that wait for a free slot.",
 }
 """Gauges by name, and what they show."""
