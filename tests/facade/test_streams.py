@@ -166,14 +166,14 @@ async def test_streams_and_whole_answers_share_one_execution(
 async def test_a_caller_that_reads_nothing_holds_nobody_up(
     client: httpx.AsyncClient, triton: WireTriton
 ) -> None:
-    """Its answer is given up once too much waits for it; one who reads the same answer gets all of it."""
+    """Its answer is given up once too much waits for it, and its request ends with its time, deaf or not."""
     triton.script = ["x" * 65_536] * 200
     triton.pause_after = 199
     body = {**PREDICT, "parameters": {"max_tokens": 1000}}
     content = json.dumps(body).encode()
     head = (
         f"POST /predict HTTP/1.1\r\nHost: a\r\nX-API-Key: {KEY}\r\nAccept: text/event-stream\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        f"X-Request-Timeout: 2\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     deaf = socket.socket()
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -187,3 +187,11 @@ async def test_a_caller_that_reads_nothing_holds_nobody_up(
 
         answer = await client.post("/predict", json=body)
         assert len(answer.json()["result"]) == 200 * 65_536
+        broken = 'facade_streams_broken_total{code="deadline_exceeded"} 1.0'
+        async with asyncio.timeout(10):
+            while True:
+                metrics = (await client.get("/metrics")).text
+                # The one that reads the metrics is in flight itself.
+                if broken in metrics and "facade_requests_in_flight 1.0" in metrics:
+                    break
+                await asyncio.sleep(0.05)
