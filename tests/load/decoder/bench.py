@@ -53,6 +53,8 @@ GOALS = (
     Goal("ours fp32", "llama.cpp f32", 32, 1.05),
     Goal("ours int8", "llama.cpp q8_0", 8, 1.0),
     Goal("ours int8", "llama.cpp q8_0", 32, 1.0),
+    Goal("ours int8-dynamic", "llama.cpp q8_0", 8, 1.0),
+    Goal("ours int8-dynamic", "llama.cpp q8_0", 32, 1.0),
 )
 """What the engine is held to."""
 

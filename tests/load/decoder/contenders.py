@@ -114,6 +114,7 @@ def genai_static_batch(precision: str) -> Callable[[Prompts], int]:
 CONTENDERS: dict[str, Callable[[], Callable[[Prompts], int]]] = {
     "ours fp32": lambda: ours("fp32"),
     "ours int8": lambda: ours("int8"),
+    "ours int8-dynamic": lambda: ours("int8-dynamic"),
     "genai fp32": lambda: genai_static_batch("fp32"),
     "genai int8": lambda: genai_static_batch("int8"),
     "transformers": transformers_one_by_one,
