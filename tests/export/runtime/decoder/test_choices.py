@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.runtime.decoder.choices import LOWEST_LOGPROB, Choice, Delta, SeenTokens, StopText
@@ -141,6 +141,7 @@ def test_a_seed_decides_every_draw(vocabulary: Vocabulary) -> None:
     assert all(0 <= number < 1 for row in draws for number in row)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(min_value=0, max_value=300)), st.lists(st.integers(min_value=0, max_value=300)))
 def test_seen_tokens_are_counted(prompt_ids: list[int], answer_ids: list[int]) -> None:
     """Each token of prompt and answer has one entry, with its count in the answer."""
@@ -166,6 +167,7 @@ def cut_slowly(text: str, stops: list[str], border: int, *, keeps: bool) -> str:
     return text[: end if keeps else start]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text(alphabet="ab", min_size=1, max_size=1), max_size=30),
     st.lists(st.text(alphabet="ab", min_size=1, max_size=4), min_size=1, max_size=3),

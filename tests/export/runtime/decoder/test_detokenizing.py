@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.runtime.decoder.detokenizing import MAX_HELD_TOKENS, REPLACEMENT, Detokenizer, Vocabulary
@@ -27,6 +27,7 @@ def pieces_of(
     return [*(detokenizer.add(token_id) for token_id in ids), detokenizer.flush()]
 
 
+@settings(deadline=None)
 @given(
     st.text(alphabet='the cat äÄ世界😀\n"{}!', max_size=20),
     st.text(alphabet='the cat äÄ世界😀é́\u200d"{}!', max_size=40),
@@ -44,6 +45,7 @@ def test_pieces_are_whole_characters_and_joined_the_text(
         assert not any(REPLACEMENT in piece for piece in pieces)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(min_value=0, max_value=273), max_size=30))
 def test_any_tokens_join_to_what_the_tokenizer_decodes(vocabulary: Vocabulary, ids: list[int]) -> None:
     """Tokens in any order, special ones too, join to the tokenizer's text but for how many U+FFFD it has."""

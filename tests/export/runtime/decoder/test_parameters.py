@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.runtime.decoder.parameters import (
@@ -151,6 +151,7 @@ def test_what_is_no_json_object_is_refused(text: str) -> None:
         parse_parameters(text, LIMITS)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists).flatmap(
         lambda value: st.sampled_from([*Parameters.__slots__, "structured_outputs"]).map(
