@@ -64,6 +64,31 @@ def as_unreadable(source: SourceModel) -> Iterator[None]:
 
 
 @contextmanager
+def asking(source: SourceModel) -> Iterator[None]:
+    """
+    Ask the original quietly, and turn whatever it raises into one sentence: its parts don't fit each other.
+
+    Args:
+        source: The model's files.
+
+    Yields:
+        Nothing; holds for the `with` statement.
+
+    Raises:
+        ModelUnreadable: If the work in it raised anything.
+    """
+    try:
+        with quiet():
+            yield
+    # Tokenizer and model raise what their own mismatch makes them: TypeError, IndexError, RuntimeError, KeyError.
+    except Exception as error:
+        raise ModelUnreadable(
+            f"The original '{source.model_id}' fails by itself, so nothing can be compared with it: "
+            f"{_first_line(error)}. Check that its tokenizer files belong to its weights."
+        ) from error
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """
     Keep the libraries' warnings and notices off the terminal: the pipeline tells what matters.

@@ -5,7 +5,7 @@ import numpy.typing as npt
 from transformers import TextClassificationPipeline
 
 from export.artifacts import Draft, ParityReport, SourceModel
-from export.original import quiet
+from export.original import asking, quiet
 from export.original_text import load_classifier
 from export.parity import Comparison, Float64Array
 from export.parity_door import LocalDoor
@@ -72,7 +72,7 @@ def _ask_pipeline(
     pipeline: TextClassificationPipeline, texts: list[str], source: SourceModel
 ) -> npt.NDArray[np.float32]:
     """Return the pipeline's scores as an array of shape (texts, labels)."""
-    with quiet():
+    with asking(source):
         answers = pipeline(
             texts, batch_size=len(texts), top_k=None, truncation=True, max_length=source.max_input_tokens
         )

@@ -7,7 +7,15 @@ import onnxruntime
 
 from export.artifacts import Draft
 from export.errors import ParityFailed
-from export.runtime.text_encoder.batching import FloatArray, pad_group, plan_groups, read_grouping, scatter
+from export.parity import shown
+from export.runtime.text_encoder.batching import (
+    FloatArray,
+    Int64Array,
+    pad_group,
+    plan_groups,
+    read_grouping,
+    scatter,
+)
 from export.runtime.text_encoder.tokenizing import Row, TextTokenizer
 
 
@@ -47,11 +55,25 @@ class LocalDoor:
             arrays = {"input_ids": input_ids, "attention_mask": attention_mask}
             if "token_type_ids" in self._settings["core_inputs"]:
                 arrays["token_type_ids"], _ = pad_group(tokenized.type_ids, group, 0)
-            answers.extend(self._session.run([self._settings["core_output"]], arrays))
+            answers.append(self._run(arrays, shown(" + ".join(_parts(texts[group.rows[-1]])))))
         results, failures = scatter(groups, answers, (len(texts), self._settings["width"]))
         for failure in failures.values():
             raise ParityFailed(f"The graph doesn't fit the door: {failure}. Report this model.")
         return results, tokenized.num_input_tokens
+
+    def _run(self, arrays: dict[str, Int64Array], longest: str) -> FloatArray:
+        """Run one group, whose longest input is *longest* in words for a message."""
+        try:
+            answer: FloatArray = self._session.run([self._settings["core_output"]], arrays)[0]
+        # onnxruntime has a class of its own for each status code, and RuntimeError for some.
+        except Exception as error:
+            reason = str(error).splitlines()[0].rpartition("Status Message: ")[2]
+            length = arrays["input_ids"].shape[1]
+            raise ParityFailed(
+                f"The graph fails on {longest} ({length} tokens): {reason}. If that many are too many, set "
+                "model_max_length in tokenizer_config.json to what the model can take."
+            ) from error
+        return answer
 
     def _check_names(self) -> None:
         """Compare the graph's inputs and outputs with what the door fills and reads."""
@@ -64,3 +86,8 @@ class LocalDoor:
             )
         if outputs != {self._settings["core_output"]}:
             raise ParityFailed(f"The graph's outputs are {sorted(outputs)}; the door reads one.")
+
+
+def _parts(row: Row) -> tuple[str, ...]:
+    """Return the texts of a row."""
+    return (row,) if isinstance(row, str) else row

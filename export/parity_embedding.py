@@ -4,7 +4,7 @@ import numpy as np
 
 from export.artifacts import Draft, ParityReport, SourceModel
 from export.errors import ParityFailed
-from export.original import load_original, quiet
+from export.original import asking, load_original
 from export.parity import Comparison, Float64Array
 from export.parity_door import LocalDoor
 from export.parity_texts import check_counts, make_batches
@@ -37,7 +37,7 @@ def compare_embeddings(source: SourceModel, draft: Draft, precision: str) -> Par
         )
     for label, texts in make_batches(original.tokenizer, source.max_input_tokens):
         vectors, counts = door.encode(texts)
-        with quiet():
+        with asking(source):
             expected = np.asarray(original.encode(texts, batch_size=len(texts), show_progress_bar=False))
         check_counts(original.tokenizer, texts, counts)
         comparison.check_values(label, texts, vectors, expected)

@@ -4,7 +4,7 @@ import numpy as np
 
 from export.artifacts import Draft, ParityReport, SourceModel
 from export.errors import ParityFailed
-from export.original import quiet
+from export.original import asking
 from export.original_text import load_reranker
 from export.parity import Comparison, Float64Array
 from export.parity_door import LocalDoor
@@ -53,7 +53,7 @@ def compare_rankings(source: SourceModel, draft: Draft, precision: str) -> Parit
         for kind, query in queries.items():
             pairs = [(query, text) for text in texts]
             scores, counts = door.encode(pairs)
-            with quiet():
+            with asking(source):
                 expected = np.asarray(
                     original.predict(pairs, batch_size=len(pairs), show_progress_bar=False)
                 ).reshape(-1, 1)

@@ -108,6 +108,13 @@ def test_a_wrong_limit_is_stopped(source: SourceModel, draft: Draft) -> None:
         compare_embeddings(replace(source, max_input_tokens=9), draft, "fp32")
 
 
+def test_a_graph_that_fails_is_told(source: SourceModel, draft: Draft) -> None:
+    """A limit beyond what the model's positions can take ends in a sentence that quotes the input and its length."""
+    edit_door(draft, max_input_tokens=10 * MAX_TOKENS)
+    with pytest.raises(ParityFailed, match=r"The graph fails on '.*' \(\d+ tokens\): .* model_max_length"):
+        compare_embeddings(source, draft, "fp32")
+
+
 def test_another_tokenizer_is_stopped(source: SourceModel, draft: Draft) -> None:
     """A tokenizer file that cuts texts differently fails on the token count."""
     path = draft.door_folder / "tokenizer.json"

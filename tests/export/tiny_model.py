@@ -67,16 +67,16 @@ def tiny_config(**further: Any) -> BertConfig:
     Returns:
         Its configuration.
     """
-    return BertConfig(
-        vocab_size=200,
-        hidden_size=HIDDEN_SIZE,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=MAX_TOKENS,
-        initializer_range=0.3,
-        **further,
-    )
+    sizes: dict[str, Any] = {
+        "vocab_size": 200,
+        "hidden_size": HIDDEN_SIZE,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": MAX_TOKENS,
+        "initializer_range": 0.3,
+    }
+    return BertConfig(**sizes | further)
 
 
 def make_tiny_classifier(folder: Path, **further: Any) -> Path:

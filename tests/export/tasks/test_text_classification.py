@@ -1,12 +1,13 @@
 """Text classification: labels, activations, and a gate that knows the wrong ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from export.errors import ParityFailed
+from export.errors import ModelUnreadable, ParityFailed
 from export.parity_door import LocalDoor
 from export.profiles import cpu_profile
 from tests.export.assembled import Assembled, assemble
@@ -73,3 +74,11 @@ def test_scores_are_float32_rows(classifier: Assembled) -> None:
     """The answer is one float32 row a text."""
     scores, _ = LocalDoor(classifier.draft).encode(["the cat"] * 5)
     assert (scores.dtype, scores.shape) == (np.float32, (5, 3))
+
+
+def test_an_original_that_fails_by_itself_is_told(classifier: Assembled, tmp_path: Path) -> None:
+    """A tokenizer of another model, whose ids the weights don't know, ends in a sentence and not in a traceback."""
+    model = make_tiny_classifier(tmp_path / "model", num_labels=3, vocab_size=12)
+    source = replace(classifier.source, folder=model)
+    with pytest.raises(ModelUnreadable, match=r"fails by itself, .* Check that its tokenizer files"):
+        replace(classifier, source=source).compare()
