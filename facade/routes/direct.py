@@ -9,6 +9,7 @@ everything unusual.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from fastapi import Request, Response
@@ -58,6 +59,12 @@ class Endpoint(Protocol):
             FacadeError: If there is no such answer.
         """
 
+
+TURN_FRAMES = 32
+"""
+Frames after which others get their turn, about 1 ms of a core. A stored answer waits for nothing between its frames,
+and the largest, of 8,000, would hold all other requests up for a third of a second.
+"""
 
 EVENT_STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -123,8 +130,12 @@ class Direct:
 async def _send_events(stream: EventStream, send: Send) -> None:
     """Send an answer while it is made. What goes wrong goes up to the layer that answers for errors."""
     await send({"type": "http.response.start", "status": 200, "headers": list(_RAW_STREAM_HEADERS)})
+    sent = 0
     async for frame in stream.frames:
         await send({"type": "http.response.body", "body": frame, "more_body": True})
+        sent += 1
+        if sent % TURN_FRAMES == 0:
+            await asyncio.sleep(0)
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from facade.context import SCOPE_KEY, RequestContext
 from facade.errors import CallerLeft
-from facade.routes.direct import read_body
+from facade.routes.direct import TURN_FRAMES, Direct, EventStream, read_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     import httpx
 
@@ -60,3 +62,33 @@ async def test_the_documentation_has_the_endpoints_and_their_bodies(client: http
         assert "parameters" not in operation
         body = operation["requestBody"]["content"]["application/json"]["schema"]
         assert field in body["properties"]
+
+
+async def test_an_answer_that_waits_for_nothing_lets_others_have_their_turn() -> None:
+    """A stored one's frames are all there at once."""
+    turns = sent = 0
+
+    async def frames() -> AsyncIterator[bytes]:
+        for _ in range(10 * TURN_FRAMES):
+            yield b"data: x\n\n"
+
+    async def answer(context: RequestContext, body: bytes) -> EventStream:
+        return EventStream(frames())
+
+    async def send(message: Any) -> None:
+        nonlocal sent
+        sent += 1
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while sent < 10 * TURN_FRAMES:
+            turns += 1
+            await asyncio.sleep(0)
+
+    scope = {"type": "http", "method": "POST", "path": "/x", SCOPE_KEY: RequestContext("id")}
+    other = asyncio.create_task(count_turns())
+    await Direct(cast("Any", None), {"/x": answer})(scope, receiving(part(b"", more_body=False)), send)
+    await other
+
+    assert sent == 10 * TURN_FRAMES + 2
+    assert turns >= 9
