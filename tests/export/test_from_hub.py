@@ -1,5 +1,6 @@
 """Finding a model: folders, hub answers, tasks, limits."""
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import MappingProxyType
 
+import huggingface_hub
 import pytest
 
 from export.errors import BadInput, ModelNotFound, ModelUnreadable
@@ -198,6 +200,17 @@ def test_the_hubs_refusals_become_sentences(hub_url: str, tmp_path: Path, model:
     assert ended.returncode == 3
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_full_disk_is_not_taken_for_a_lost_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download that fills the disk says so, and names the variable that moves the cache."""
+
+    def fill_disk(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fill_disk)
+    with pytest.raises(ModelNotFound, match=r"No space left on device\. .* HF_HOME"):
+        find_model(ExportOptions(model="org/large", name="x", repository=tmp_path))
 
 
 def test_a_hub_model_in_the_cache_is_found_with_its_commit(tiny_model: Path, tmp_path: Path) -> None:
