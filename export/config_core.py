@@ -45,7 +45,12 @@ def core_config(
         The ModelConfig message.
     """
     config = start_config(
-        name, engine.engine, profile.max_batch_size, profile.core_instances, versions, profile.instance_kind
+        name,
+        engine.engine,
+        profile.max_batch_size,
+        versions,
+        instances=profile.core_instances,
+        kind=profile.instance_kind,
     )
     for spec in graph.inputs:
         config.input.add(name=spec.name, data_type=triton_datatype(spec), dims=spec.dims)

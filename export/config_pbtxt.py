@@ -56,7 +56,7 @@ def make_door_config(
     """
     # Whatever the core runs on, a door is Python on the CPU.
     config = start_config(
-        name, "python", profile.max_batch_size, profile.door_instances, versions, "KIND_CPU"
+        name, "python", profile.max_batch_size, versions, instances=profile.door_instances, kind="KIND_CPU"
     )
     for spec in inputs:
         config.input.add(name=spec.name, data_type=triton_datatype(spec), dims=spec.dims)
@@ -184,7 +184,7 @@ def served_versions(config: Any) -> list[int]:
 
 
 def start_config(
-    name: str, backend: str, max_batch_size: int, instances: int, versions: Sequence[int], kind: str
+    name: str, backend: str, max_batch_size: int, versions: Sequence[int], *, instances: int, kind: str
 ) -> Any:
     """
     Start a config with what a door and a core share.
@@ -196,9 +196,9 @@ def start_config(
 
         max_batch_size: Rows that its batcher may merge.
 
-        instances: How many copies run.
-
         versions: Versions that Triton serves.
+
+        instances: How many copies run.
 
         kind: Triton's instance kind.
 
