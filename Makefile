@@ -25,7 +25,7 @@ help:  ## list the targets
 	@echo '  every target takes PYTHON, the interpreter that .venv and .triton are made with (now: $(PYTHON)).'
 
 # Settings travel by environment, where make puts its command line's variables: a key is not seen by `ps`.
-serve:  ## install, export, start Triton and the façade, print a URL, a key and a curl line
+serve:  ## install, export, start Triton and the façade, print a URL, a key and curl lines
 	@$(PYTHON) -c '$(READS_PREFLIGHT)'
 	@exec $(LOCAL) serve
 

@@ -139,6 +139,9 @@ def run_builder(source: SourceModel, folder: Path, precision: str) -> None:
         ConversionFailed: If it ends with an error; the last lines that it printed are in the message.
     """
     options = ["prune_lm_head=true", "hf_token=false"]
+    if precision == "int8":
+        # NOTE: 0.15.2 looks for tied 8-bit embeddings under the name of the 4-bit ones; the graph doesn't load.
+        options.append("shared_embeddings=false")
     if source.trust_remote_code:
         options.append("hf_remote=true")
     command = [sys.executable, "-m", "onnxruntime_genai.models.builder"]

@@ -17,9 +17,12 @@ from pathlib import Path
 
 import httpx
 
+from deploy.local.model import CHAT_FOLDER
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 KEY = "key-of-the-end-to-end-tests"
 MODEL_NAME = "minilm"
+CHAT_NAME = "tiny-chat"
 
 
 @dataclass
@@ -61,10 +64,27 @@ def export_model(repository: Path) -> None:
     Raises:
         subprocess.CalledProcessError: If the command fails; its output went to this process's own.
     """
+    _export(find_model_folder(), MODEL_NAME, repository)
+
+
+def export_tiny_chat(repository: Path) -> None:
+    """
+    Export the toy that chats by the command that users run.
+
+    Args:
+        repository: Where it is published, as `CHAT_NAME`.
+
+    Raises:
+        subprocess.CalledProcessError: If the command fails; its output went to this process's own.
+    """
+    _export(CHAT_FOLDER, CHAT_NAME, repository)
+
+
+def _export(model: Path, name: str, repository: Path) -> None:
     # As a module, from this checkout: the console script belongs to whichever checkout was installed.
-    command = [sys.executable, "-m", "export", "export", str(find_model_folder())]
+    command = [sys.executable, "-m", "export", "export", str(model)]
     subprocess.run(
-        [*command, "--name", MODEL_NAME, "--repository", str(repository)],
+        [*command, "--name", name, "--repository", str(repository)],
         check=True,
         timeout=280,
         cwd=CHECKOUT,

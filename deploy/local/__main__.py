@@ -1,5 +1,5 @@
 """
-``python3 -m deploy.local serve`` and ``python3 -m deploy.local install [EXTRA ...]``: check, then do.
+``python3 -m deploy.local serve | install [EXTRA ...] | triton --repository FOLDER``: check, then do.
 
 The machine is checked before anything else is imported, because an unsupported Python may not get further.
 """
@@ -12,12 +12,15 @@ from pathlib import Path
 
 from deploy.local import preflight
 
-_USAGE = "usage: python3 -m deploy.local serve | install [EXTRA ...], from the checkout's folder"
+_USAGE = (
+    "usage: python3 -m deploy.local serve | install [EXTRA ...] | triton --repository FOLDER, "
+    "from the checkout's folder"
+)
 
 
 def main(arguments: list[str]) -> int:
     """
-    Check the machine, then install or serve.
+    Check the machine, then install, serve, or run Triton alone.
 
     Args:
         arguments: The command line behind the program's name.
@@ -26,7 +29,11 @@ def main(arguments: list[str]) -> int:
         Exit code: 0 done, 1 a part failed, 2 the machine or a setting is not suitable.
     """
     root = Path.cwd()
-    if not arguments or arguments[0] not in {"serve", "install"} or not (root / "pyproject.toml").exists():
+    if (
+        not arguments
+        or arguments[0] not in {"serve", "install", "triton"}
+        or not (root / "pyproject.toml").exists()
+    ):
         return _refuse([_USAGE])
     serves = arguments[0] == "serve"
     host = os.environ.get("HOST", "").strip() or "127.0.0.1"
@@ -45,6 +52,10 @@ def main(arguments: list[str]) -> int:
             from deploy.local import serve  # noqa: PLC0415 - see the module's docstring
 
             return serve.main(ports, host)
+        if arguments[0] == "triton":
+            from deploy.local import triton_only  # noqa: PLC0415
+
+            return triton_only.main(root, arguments[1:])
         from deploy.local import install  # noqa: PLC0415
 
         return install.main(arguments[1:])

@@ -1,4 +1,4 @@
-"""The question that proves that the whole chain answers: HTTP, key, façade, Triton, tokenizer and graph."""
+"""The questions that prove that the whole chain answers: HTTP, key, façade, Triton, tokenizer and graph."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import http.client
 import json
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from deploy.local.model import EMBEDDING, GENERATION, ServedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,14 +17,14 @@ _PAUSE_S = 0.1
 
 
 class NotAnswering(Exception):
-    """The façade did not give a vector in time; the message has its last answer."""
+    """A model did not answer in time; the message has what came instead."""
 
 
-def wait_for_vector(
-    host: str, port: int, key: str, model: str, *, timeout_s: float, check_alive: Callable[[], None]
+def wait_for_answer(
+    host: str, port: int, key: str, model: ServedModel, *, timeout_s: float, check_alive: Callable[[], None]
 ) -> None:
     """
-    Ask for the vector of a text until one comes.
+    Ask a model until an answer comes.
 
     Args:
         host: Where the façade listens.
@@ -31,27 +33,29 @@ def wait_for_vector(
 
         key: The API key.
 
-        model: Name of the model.
+        model: The model.
 
         timeout_s: Seconds to keep asking.
 
         check_alive: Called between two questions; raises if there is nobody left to ask.
 
     Raises:
-        NotAnswering: If no vector came in time.
+        NotAnswering: If no answer came in time.
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        answer = ask_for_vector(host, port, key, model)
+        answer = ask(host, port, key, model)
         if answer is None:
             return
         check_alive()
         if time.monotonic() > deadline:
-            raise NotAnswering(f"no vector came within {timeout_s:.0f} s; the last answer was: {answer}")
+            raise NotAnswering(
+                f"{model.name} gave no answer within {timeout_s:.0f} s; the last one was: {answer}"
+            )
         time.sleep(_PAUSE_S)
 
 
-def ask_for_vector(host: str, port: int, key: str, model: str) -> str | None:
+def ask(host: str, port: int, key: str, model: ServedModel) -> str | None:
     """
     Ask once.
 
@@ -62,18 +66,18 @@ def ask_for_vector(host: str, port: int, key: str, model: str) -> str | None:
 
         key: The API key.
 
-        model: Name of the model.
+        model: The model.
 
     Returns:
-        None if a vector came; otherwise what came instead.
+        None if an answer came; otherwise what came instead.
     """
     # A façade on all addresses is asked at the nearest of them.
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
-    question = json.dumps({"model": model, "input": "ready?"})
+    method, path, question, read = _question(model)
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     try:
         with closing(http.client.HTTPConnection(near, port, timeout=10)) as connection:
-            connection.request("POST", "/v1/embeddings", question, headers)
+            connection.request(method, path, None if question is None else json.dumps(question), headers)
             response = connection.getresponse()
             body = response.read()
     except (OSError, http.client.HTTPException) as error:
@@ -81,7 +85,18 @@ def ask_for_vector(host: str, port: int, key: str, model: str) -> str | None:
     if response.status != http.client.OK:
         return f"{response.status} {body[:500].decode(errors='replace')}"
     try:
-        vector = json.loads(body)["data"][0]["embedding"]
+        found = read(json.loads(body))
     except (ValueError, LookupError, TypeError):
-        return f"200 without a vector: {body[:500].decode(errors='replace')}"
-    return None if vector else "200 with an empty vector"
+        return f"200 without an answer: {body[:500].decode(errors='replace')}"
+    return None if found else "200 with an empty answer"
+
+
+def _question(model: ServedModel) -> tuple[str, str, dict[str, Any] | None, Callable[[Any], Any]]:
+    """Choose what a model is asked by what it does, and where the answer is."""
+    if model.task == EMBEDDING:
+        body: dict[str, Any] = {"model": model.name, "input": "ready?"}
+        return "POST", "/v1/embeddings", body, lambda answer: answer["data"][0]["embedding"]
+    if model.task == GENERATION:
+        body = {"model": model.name, "prompt": "ready?", "max_tokens": 1, "temperature": 0}
+        return "POST", "/v1/completions", body, lambda answer: answer["usage"]["completion_tokens"]
+    return "GET", f"/v1/models/{model.name}", None, lambda answer: answer["id"]

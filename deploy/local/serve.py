@@ -12,6 +12,7 @@ More than five restarts of one part within a minute, and everything is stopped.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import secrets
@@ -26,8 +27,8 @@ from deploy.local import linux
 from deploy.local.children import Facade, Janitor
 from deploy.local.console import Console
 from deploy.local.install import SERVE_EXTRAS, Places, install
-from deploy.local.model import ModelChoice, choose_model, export_if_missing
-from deploy.local.probe import NotAnswering, wait_for_vector
+from deploy.local.model import EMBEDDING, GENERATION, ModelChoice, ServedModel, choose_model, export_all
+from deploy.local.probe import NotAnswering, wait_for_answer
 from deploy.local.steps import StepFailed, tail
 from deploy.local.triton import TritonFailed, TritonServer
 
@@ -106,6 +107,7 @@ class Supervisor:
         """
         self.places, self.host, self.port = places, host, ports["PORT"]
         self.choice: ModelChoice = choose_model(environment)
+        self.served: list[ServedModel] = []
         self.key = environment.get("API_KEY", "").strip() or secrets.token_urlsafe(24)
         self.console = Console()
         self._mark = secrets.token_hex(8)
@@ -176,7 +178,7 @@ class Supervisor:
     def _start(self) -> None:
         say = self.console.say
         install(self.places, SERVE_EXTRAS, say)
-        export_if_missing(self.places, self.choice, say)
+        self.served = export_all(self.places, self.choice, say)
         self.places.logs.mkdir(parents=True, exist_ok=True)
         for log in (self.triton.log_path, self.facade.log_path):
             log.write_bytes(b"")
@@ -188,14 +190,15 @@ class Supervisor:
         say("starting the façade ...")
         self.facade.start()
         try:
-            wait_for_vector(
-                self.host,
-                self.port,
-                self.key,
-                self.choice.name,
-                timeout_s=_ANSWER_TIMEOUT_S,
-                check_alive=self._check_alive,
-            )
+            for model in self.served:
+                wait_for_answer(
+                    self.host,
+                    self.port,
+                    self.key,
+                    model,
+                    timeout_s=_ANSWER_TIMEOUT_S,
+                    check_alive=self._check_alive,
+                )
         except NotAnswering as silence:
             raise PartFailed(
                 f"The façade and Triton run, but {silence}\nLook into {self.facade.log_path} and "
@@ -216,11 +219,13 @@ class Supervisor:
     def _greeting(self) -> str:
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared only
         url = f"http://{shown}:{self.port}"
-        body = f'{{"model": "{self.choice.name}", "input": "Hello, world"}}'
+        headers = f"-H {shlex.quote(f'Authorization: Bearer {self.key}')} -H 'Content-Type: application/json'"
+        questions = "".join(
+            f"curl {options}{url}{path} {headers} -d {shlex.quote(body)}\n\n"
+            for options, path, body in filter(None, map(_first_question, self.served))
+        )
         return (
-            f"ready\n  URL  {url}\n  key  {self.key}\n\n"
-            f"curl {url}/v1/embeddings -H {shlex.quote(f'Authorization: Bearer {self.key}')} "
-            f"-H 'Content-Type: application/json' -d {shlex.quote(body)}\n\n"
+            f"ready\n  URL  {url}\n  key  {self.key}\n\n{questions}"
             f"Logs are in {self.facade.log_path.parent}. Ctrl-C stops everything."
         )
 
@@ -294,6 +299,19 @@ class Supervisor:
         linux.end_marked_processes(self._mark, 0)
         self._janitor.dismiss()
         self.console.say("stopped; nothing is left running")
+
+
+def _first_question(model: ServedModel) -> tuple[str, str, str] | None:
+    """Choose what a newcomer may ask a model: curl's options, path and body."""
+    if model.task == EMBEDDING:
+        return "", "/v1/embeddings", json.dumps({"model": model.name, "input": "Hello, world"})
+    if model.task != GENERATION:
+        return None
+    body: dict[str, object] = {"model": model.name, "stream": True}
+    if not model.can_chat:
+        return "-N ", "/v1/completions", json.dumps(body | {"prompt": "Once upon a time", "max_tokens": 50})
+    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    return "-N ", "/v1/chat/completions", json.dumps(body | {"messages": messages})
 
 
 def _stop(_signum: int = 0, _frame: FrameType | None = None) -> NoReturn:

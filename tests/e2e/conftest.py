@@ -8,7 +8,15 @@ import pytest
 
 from deploy.local.install import Places, install_triton
 from deploy.local.triton import CHECKOUT, TritonServer
-from tests.stack import KEY, Facade, export_model, find_model_folder, start_facade, wait_ready
+from tests.stack import (
+    KEY,
+    Facade,
+    export_model,
+    export_tiny_chat,
+    find_model_folder,
+    start_facade,
+    wait_ready,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +43,10 @@ def _original(model_folder: Path) -> SentenceTransformer:
 
 @pytest.fixture(name="repository", scope="session")
 def _repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with the exported model, made by the command that users run."""
+    """A repository with the exported models, made by the command that users run."""
     repository = tmp_path_factory.mktemp("repository")
     export_model(repository)
+    export_tiny_chat(repository)
     return repository
 
 

@@ -1,4 +1,4 @@
-"""Which model is served, and how it gets into the repository."""
+"""Which models are served, and how they get into the repository."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deploy.local.install import Places
-from deploy.local.model import ModelChoice, choose_model, derive_name, export_if_missing
+from deploy.local.model import (
+    TINY_CHAT,
+    ModelChoice,
+    ServedModel,
+    choose_model,
+    derive_name,
+    export_all,
+    export_if_missing,
+    read_served,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,3 +86,52 @@ def test_a_named_model_is_left_to_the_exporter_to_compare(places: Places) -> Non
     calls = [line for line in said if "called" in line]
     assert f"export|{folder}|--skip-existing|--name|mine|" in calls[0]
     assert "export|org/Other|--skip-existing|--name|other|" in calls[1]
+
+
+def put(places: Places, name: str, card: str) -> None:
+    """Put a model with a card into the repository."""
+    folder = places.repository / name
+    folder.mkdir(parents=True)
+    quoted = card.replace('"', '\\"')
+    (folder / "config.pbtxt").write_text(f'name: "{name}"\nparameters {{ string_value: "{quoted}" }}\n')
+
+
+def test_a_card_says_what_a_model_is_for(places: Places) -> None:
+    """A config without one is an embedder's, as they all were once."""
+    put(places, "chat", '{"chat_template":"{{ \\"x\\" }}","task":"text-generation"}')
+    put(places, "base", '{"chat_template":null,"task":"text-generation"}')
+    put(places, "old", "{}")
+
+    assert read_served(places.repository, "chat") == ServedModel("chat", "text-generation", can_chat=True)
+    assert read_served(places.repository, "base") == ServedModel("base", "text-generation")
+    assert read_served(places.repository, "old") == ServedModel("old", "embedding")
+
+
+def test_the_toy_is_exported_from_this_checkout(places: Places) -> None:
+    """Once."""
+    said: list[str] = []
+    export_if_missing(places, TINY_CHAT, said.append)
+
+    call = next(line for line in said if "called" in line)
+    assert "tiny_chat/model|--model-id|tiny-chat|--name|tiny-chat" in call
+
+
+@pytest.mark.parametrize(
+    ("task", "served"),
+    [
+        ("text-generation", ["mine", "minilm"]),
+        ("embedding", ["mine", "tiny-chat"]),
+        ("image-classification", ["mine", "minilm", "tiny-chat"]),
+    ],
+)
+def test_a_named_model_takes_the_place_of_the_one_that_does_the_same(
+    places: Places, task: str, served: list[str]
+) -> None:
+    """So that there is always one that embeds and one that chats; the user's comes first."""
+    put(places, "mine", f'{{"task":"{task}"}}')
+    put(places, "minilm", '{"task":"embedding"}')
+    put(places, "tiny-chat", '{"task":"text-generation"}')
+
+    found = export_all(places, ModelChoice("mine", "org/Mine"), lambda _line: None)
+
+    assert [model.name for model in found] == served

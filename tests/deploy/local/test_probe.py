@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deploy.local.probe import NotAnswering, ask_for_vector, wait_for_vector
+from deploy.local.model import ServedModel
+from deploy.local.probe import NotAnswering, ask, wait_for_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +25,11 @@ def _serve() -> Iterator[Callable[..., int]]:
         left = list(answers)
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.do_POST()
+
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "null")
                 if asked is not None:
                     asked.append((self.path, self.headers["Authorization"], body))
                 status, answer = left.pop(0) if len(left) > 1 else left[0]
@@ -48,6 +52,8 @@ def _serve() -> Iterator[Callable[..., int]]:
 
 
 VECTOR = {"data": [{"embedding": [0.1, 0.2]}]}
+EMBEDDER = ServedModel("minilm", "embedding")
+GENERATOR = ServedModel("tiny-chat", "text-generation", can_chat=True)
 
 
 def test_a_vector_is_asked_for_with_the_key(serve: Callable[..., int]) -> None:
@@ -55,34 +61,54 @@ def test_a_vector_is_asked_for_with_the_key(serve: Callable[..., int]) -> None:
     asked: list[Any] = []
     port = serve((200, VECTOR), asked=asked)
 
-    assert ask_for_vector("0.0.0.0", port, "secret", "minilm") is None
+    assert ask("0.0.0.0", port, "secret", EMBEDDER) is None
 
     assert asked == [("/v1/embeddings", "Bearer secret", {"model": "minilm", "input": "ready?"})]
+
+
+def test_a_generator_is_asked_for_one_token(serve: Callable[..., int]) -> None:
+    """By the route that needs no chat template; the text may well be empty."""
+    asked: list[Any] = []
+    port = serve((200, {"choices": [{"text": ""}], "usage": {"completion_tokens": 1}}), asked=asked)
+
+    assert ask("127.0.0.1", port, "secret", GENERATOR) is None
+
+    body = {"model": "tiny-chat", "prompt": "ready?", "max_tokens": 1, "temperature": 0}
+    assert asked == [("/v1/completions", "Bearer secret", body)]
+
+
+def test_any_other_model_has_to_be_known(serve: Callable[..., int]) -> None:
+    """What it takes isn't known here."""
+    asked: list[Any] = []
+    port = serve((200, {"id": "vit"}), asked=asked)
+
+    assert ask("127.0.0.1", port, "secret", ServedModel("vit", "image-classification")) is None
+    assert asked == [("/v1/models/vit", "Bearer secret", None)]
 
 
 @pytest.mark.parametrize(
     ("status", "answer", "words"),
     [
         (503, {"error": {"message": "Triton is away"}}, "503 "),
-        (200, {"data": []}, "200 without a vector"),
-        (200, b"<html>", "200 without a vector"),
-        (200, {"data": [{"embedding": []}]}, "empty vector"),
+        (200, {"data": []}, "200 without an answer"),
+        (200, b"<html>", "200 without an answer"),
+        (200, {"data": [{"embedding": []}]}, "empty answer"),
     ],
 )
 def test_anything_else_is_reported(serve: Callable[..., int], status: int, answer: Any, words: str) -> None:
     """So that the user reads what came instead."""
-    outcome = ask_for_vector("127.0.0.1", serve((status, answer)), "secret", "minilm")
+    outcome = ask("127.0.0.1", serve((status, answer)), "secret", EMBEDDER)
 
     assert outcome is not None
     assert words in outcome
 
 
-def test_it_keeps_asking_until_a_vector_comes(serve: Callable[..., int]) -> None:
+def test_it_keeps_asking_until_an_answer_comes(serve: Callable[..., int]) -> None:
     """Between two questions it looks whether anybody is there."""
     looks: list[None] = []
     port = serve((503, {}), (404, {}), (200, VECTOR))
 
-    wait_for_vector("127.0.0.1", port, "k", "m", timeout_s=30, check_alive=lambda: looks.append(None))
+    wait_for_answer("127.0.0.1", port, "k", EMBEDDER, timeout_s=30, check_alive=lambda: looks.append(None))
 
     assert len(looks) == 2
 
@@ -92,7 +118,7 @@ def test_it_gives_up_with_the_last_answer(serve: Callable[..., int]) -> None:
     port = serve((401, {"error": "who are you"}))
 
     with pytest.raises(NotAnswering, match=r"401.*who are you"):
-        wait_for_vector("127.0.0.1", port, "k", "m", timeout_s=0.2, check_alive=lambda: None)
+        wait_for_answer("127.0.0.1", port, "k", EMBEDDER, timeout_s=0.2, check_alive=lambda: None)
 
 
 def test_a_dead_server_is_the_askers_failure(serve: Callable[..., int]) -> None:
@@ -105,4 +131,4 @@ def test_a_dead_server_is_the_askers_failure(serve: Callable[..., int]) -> None:
         raise DeadError
 
     with pytest.raises(DeadError):
-        wait_for_vector("127.0.0.1", serve((503, {})), "k", "m", timeout_s=30, check_alive=look)
+        wait_for_answer("127.0.0.1", serve((503, {})), "k", EMBEDDER, timeout_s=30, check_alive=look)

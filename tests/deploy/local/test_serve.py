@@ -115,21 +115,29 @@ class Served:
         return [region.name for prefix in found for region in linux.SHARED_MEMORY.glob(f"{prefix}*")]
 
     def ask(self) -> int | None:
-        """Run the printed curl line, without curl; the status, or None if nobody answers."""
-        line = next(line for line in self.output().splitlines() if line.startswith("curl "))
-        _, url, *options = shlex.split(line)
+        """Run the first printed curl line, without curl; the status, or None if nobody answers."""
+        return self.curl(0, input=secrets.token_hex(4))[0]
+
+    def chat(self) -> str:
+        """Run the second one, a chat that is streamed; what comes, empty if nobody answers."""
+        status, text = self.curl(1, user=secrets.token_hex(4))
+        return text if status == 200 else ""
+
+    def curl(self, place: int, **changes: Any) -> tuple[int | None, str]:
+        """Run a printed curl line with some of its body changed: status and answer, None if nobody answers."""
+        lines = [line for line in self.output().splitlines() if line.startswith("curl ")]
+        options = shlex.split(lines[place])
+        url = next(word for word in options if word.startswith("http://"))
         headers = dict(value.split(": ", 1) for flag, value in itertools.pairwise(options) if flag == "-H")
-        body = json.loads(options[options.index("-d") + 1])
-        body["input"] = secrets.token_hex(4)
+        body = json.loads(options[options.index("-d") + 1]) | changes
         host, _, path = url.removeprefix("http://").partition("/")
         with closing(http.client.HTTPConnection(host, timeout=10)) as connection:
             try:
                 connection.request("POST", f"/{path}", json.dumps(body), headers)
                 response = connection.getresponse()
-                response.read()
+                return response.status, response.read().decode()
             except (OSError, http.client.HTTPException):
-                return None
-            return response.status
+                return None, ""
 
     def wait_until_gone(self, timeout_s: float = 30.0) -> None:
         """Wait for the end of everything."""
@@ -184,12 +192,13 @@ def _start(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 @needs_installation
 @pytest.mark.e2e
 def test_whatever_is_killed_comes_back(start: Callable[..., Served]) -> None:
-    """Triton, the façade, the janitor, a stub of the door and one of the core; then Ctrl-C ends it all."""
+    """Triton, the façade, the janitor, a stub of the door, the core and the decoder; then Ctrl-C ends it all."""
     served = start(API_KEY="my-own-key")
     assert "  key  my-own-key" in served.output()
     assert "\x1b" not in served.output()
     assert [pid for pid in served.pids("my-own-key") if pid != served.make.pid] == []
     assert served.ask() == 200
+    assert "data: [DONE]" in served.chat()
 
     again = "  it runs again"
     for word, message, end in (
@@ -198,13 +207,14 @@ def test_whatever_is_killed_comes_back(start: Callable[..., Served]) -> None:
         ("deploy.local.janitor", "the janitor died; another one is started", ""),
         ("minilm/1/model.py", "Triton lost a process that runs a model; starting it again ...", again),
         ("minilm_core/1/", "Triton lost a process that runs a model; starting it again ...", again),
+        ("tiny-chat/1/model.py", "Triton lost a process that runs a model; starting it again ...", again),
     ):
         said = len(served.output())
         os.kill(served.pids(word)[0], signal.SIGKILL)
         # The other stub may answer meanwhile: only what is printed tells that the restart is over.
         wait_until(lambda message=message, said=said: message in served.output()[said:], served)
         wait_until(lambda end=end, said=said: end in served.output()[said:], served)
-        wait_until(lambda: served.ask() == 200, served)
+        wait_until(lambda: served.ask() == 200 and "data: [DONE]" in served.chat(), served)
 
     assert served.shared_memory()
     regions = served.shared_memory()
