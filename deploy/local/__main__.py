@@ -48,19 +48,24 @@ def main(arguments: list[str]) -> int:
     if problems:
         return _refuse(problems)
     try:
-        if serves:
-            from deploy.local import serve  # noqa: PLC0415 - see the module's docstring
-
-            return serve.main(ports, host)
-        if arguments[0] == "triton":
-            from deploy.local import triton_only  # noqa: PLC0415
-
-            return triton_only.main(root, arguments[1:])
-        from deploy.local import install  # noqa: PLC0415
-
-        return install.main(arguments[1:])
+        return _do(arguments[0], root, arguments[1:], ports, host)
     except KeyboardInterrupt:
         return _refuse(["Interrupted; the next start goes on from here."])
+
+
+def _do(command: str, root: Path, arguments: list[str], ports: dict[str, int], host: str) -> int:
+    """Run a command on a machine that was checked; see the module's docstring for the late imports."""
+    if command == "serve":
+        from deploy.local import serve  # noqa: PLC0415
+
+        return serve.main(ports, host)
+    if command == "triton":
+        from deploy.local import triton_only  # noqa: PLC0415
+
+        return triton_only.main(root, arguments)
+    from deploy.local import install  # noqa: PLC0415
+
+    return install.main(arguments)
 
 
 def _refuse(problems: list[str]) -> int:
