@@ -219,6 +219,8 @@ class Engine:
             raise EngineFailed(self._failure)
         try:
             self._admit()
+            for prompt in self._prompts:
+                prompt.known = self._cache.known_tokens(prompt.reading.names)
             group = self._prompts.choose(rows_wait=bool(self._rows))
             if group:
                 return self._read_together(group) if len(group) > 1 else self._read_chunk(group[0])

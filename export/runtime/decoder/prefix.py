@@ -91,6 +91,21 @@ class PrefixCache:
                 self.touch(holder)
         return found
 
+    def known_tokens(self, names: Sequence[bytes]) -> int:
+        """
+        Count the tokens of a prompt's beginning that some row holds.
+
+        Args:
+            names: The prompt's blocks.
+
+        Returns:
+            Tokens, in whole blocks.
+        """
+        count = 0
+        while count < len(names) and names[count] in self._holders:
+            count += 1
+        return count * self.block_tokens
+
     def held(self, row: int) -> int:
         """Count the blocks that a row holds."""
         return len(self._blocks[row])

@@ -7,7 +7,7 @@ passed over a few times only, so that a long one is not starved by short ones. P
 same length are read in one call.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .choices import Choice
@@ -42,6 +42,9 @@ class Prompt:
     reading: Reading
     """Where it is read to, and how far."""
 
+    known: int = 0
+    """Tokens that some row holds, so that they needn't be read."""
+
     passed: int = 0
     """Calls for others since its own last one, while it was the oldest."""
 
@@ -51,7 +54,7 @@ class Prompt:
     @property
     def left(self) -> int:
         """Tokens that remain to be read."""
-        return len(self.prompt_ids) - self.reading.read
+        return len(self.prompt_ids) - max(self.reading.read, self.known)
 
     @property
     def is_short(self) -> bool:
@@ -79,6 +82,9 @@ class Prompts:
 
     def __contains__(self, request_id: int) -> bool:
         return request_id in self._prompts
+
+    def __iter__(self) -> Iterator[Prompt]:
+        return iter(self._prompts.values())
 
     def add(self, prompt: Prompt) -> None:
         """Take a prompt that got its slots."""

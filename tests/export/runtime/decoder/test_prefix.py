@@ -31,6 +31,7 @@ def test_longest_beginning_is_found() -> None:
     cache.note(0, names[:1])
     cache.note(1, names)
     cache.note(2, names[:2])
+    assert (cache.known_tokens(names), cache.known_tokens(names[:2])) == (6, 4)
     assert cache.find(names[:2]) == Found(2, 2)
     assert cache.find(names) == Found(1, 3)
     assert cache.find(cache.name_blocks([1, 2, 9, 9, 9])) == Found(0, 1)

@@ -37,6 +37,15 @@ def test_the_oldest_is_passed_over_a_few_times() -> None:
     assert [choose(prompts) for _ in range(MAX_PASSED + 2)] == [[2]] * MAX_PASSED + [[1], [2]]
 
 
+def test_known_tokens_are_not_left() -> None:
+    """A long prompt whose beginning some row holds goes before a shorter one, and fits what is left of a turn."""
+    prompts = Prompts(CHUNK)
+    add(prompts, 1, 200)
+    add(prompts, 2, 520).known = 512
+    prompts.spend(100)
+    assert choose(prompts, rows_wait=True) == [2]
+
+
 def test_a_turn_is_one_chunk() -> None:
     """Running rows get their turn once a chunk's worth has been read, and not in the middle of one that fits."""
     prompts = Prompts(CHUNK)
