@@ -10,6 +10,7 @@ from deploy.local.install import Places, install_triton
 from deploy.local.triton import CHECKOUT, TritonServer
 from tests.stack import (
     KEY,
+    MODEL_NAME,
     Facade,
     export_model,
     export_tiny_chat,
@@ -61,5 +62,6 @@ def _triton(repository: Path) -> Iterator[TritonServer]:
 @pytest.fixture(name="facade", scope="session")
 def _facade(triton: TritonServer) -> Iterator[Facade]:
     """A façade in front of it."""
-    with start_facade(triton.grpc_url) as facade:
+    # As `make serve` has it: of two models, one answers whoever names none.
+    with start_facade(triton.grpc_url, FACADE_DEFAULT_MODEL=MODEL_NAME) as facade:
         yield facade
