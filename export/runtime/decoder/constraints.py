@@ -161,9 +161,10 @@ def _to_grammar(constraint: Constraint) -> str:
     if constraint.kind == "grammar":
         return LLMatcher.grammar_from_lark(constraint.value)
     if constraint.kind == "choice":
-        # Lark's string literals are JSON's.
+        # Lark's string literals are JSON's. As one terminal they become an automaton: as alternatives of a rule, more
+        # than 2,000 of them would be beyond the parser's limits, which shows only when an answer is under way.
         literals = (json.dumps(text, ensure_ascii=False) for text in json.loads(constraint.value))
-        return LLMatcher.grammar_from_lark("start: " + " | ".join(literals))
+        return LLMatcher.grammar_from_lark("start: CHOICE\nCHOICE: " + " | ".join(literals))
     schema = '{"type": "object"}' if constraint.kind == "json_object" else constraint.value
     return LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": WHITESPACE})
 

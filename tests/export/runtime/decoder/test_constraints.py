@@ -102,6 +102,13 @@ def test_a_complete_form_finishes_the_answer(compiler: ConstraintCompiler, token
     assert state.is_finished
 
 
+def test_thousands_of_choices_can_be_written(compiler: ConstraintCompiler, tokenizer_file: Path) -> None:
+    """A choice among thousands of texts ends in one of them, and not in the parser's limits halfway."""
+    options = [f"c{number}" for number in range(5000)]
+    constraint = Constraint("choice", json.dumps(options))
+    assert write(compiler, Vocabulary(tokenizer_file), constraint, 1) in options
+
+
 def test_copies_go_their_own_ways(compiler: ConstraintCompiler, tokenizer_file: Path) -> None:
     """Answers to the same constraint, compiled once, don't move each other."""
     vocabulary = Vocabulary(tokenizer_file)
