@@ -22,6 +22,7 @@ from facade.inference.writer import GenerationLimits
 from facade.middleware.body_limit import BodyLimit
 from facade.middleware.deadline import Deadline
 from facade.middleware.observe import Observe
+from facade.request_log import RequestLog, drop_line
 from facade.routes import (
     chat,
     classify,
@@ -38,7 +39,7 @@ from facade.routes import generate as generate_routes
 from facade.routes.direct import Direct
 from facade.routes.templates import build_namer
 from facade.server import Drain
-from facade.telemetry import Metrics, RequestLog, drop_line
+from facade.telemetry import Metrics
 from facade.tracing import set_up_tracing
 from facade.triton.client import TritonClient
 

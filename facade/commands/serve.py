@@ -46,7 +46,8 @@ def serve(host: str | None, port: int | None, triton_url: str | None, workers: i
     Exit codes: 0 stopped, 1 the workers can't run, 2 a setting is missing or wrong, 3 an address can't be listened on.
     """
     # Imported here and below, so that --help answers at once.
-    from facade.telemetry import INDEX_VARIABLE, set_up_logging  # noqa: PLC0415
+    from facade.request_log import set_up_logging  # noqa: PLC0415
+    from facade.telemetry import INDEX_VARIABLE  # noqa: PLC0415
 
     settings = read_settings({"host": host, "port": port, "triton_url": triton_url, "workers": workers})
     set_up_logging(settings.log_level)
