@@ -41,6 +41,12 @@ waiting ones every time would take a core; a caller that left while it waited ha
 PUBLISH_PERIOD_S = 0.5
 """How often metrics are published; Prometheus comes every few seconds."""
 
+QUEUE_FULL = "Exceeds maximum queue size"
+"""
+Triton's own words: callers tell a full model, which they should give time, from a lost server by them.
+Source: triton-inference-server/core, src/dynamic_batch_scheduler.cc.
+"""
+
 ADMISSION_THREADS = 2
 """Threads for requests whose admission takes long, so that they delay no others."""
 
@@ -153,7 +159,7 @@ class DecoderService:
         if not is_open:
             self._refuse(sender, "The model is going away; ask another server.", "UNAVAILABLE", "failed")
         elif not has_room:
-            message = f"The model's queue is full ({self._max_under_way} requests); try again later."
+            message = f"{QUEUE_FULL}: {self._max_under_way} requests are under way. Try again later."
             self._refuse(sender, message, "UNAVAILABLE", "overloaded")
         elif is_slow:
             self._pool.submit(self._admit, request_id, under_way, read)
@@ -203,7 +209,7 @@ class DecoderService:
         try:
             self._engine.submit(request)
         except QueueFull as error:
-            self._drop(request.id, str(error), "UNAVAILABLE", "overloaded")
+            self._drop(request.id, f"{QUEUE_FULL}: {error}", "UNAVAILABLE", "overloaded")
         except (
             ValueError
         ) as error:  # reading lets nothing through that the engine can't take; this one is odd

@@ -59,6 +59,12 @@ async def test_each_message_comes_as_it_is_sent(triton: WireTriton, backend: Tri
     [
         (grpc.StatusCode.INVALID_ARGUMENT, "'top_p' must be at most 1", errors.InvalidInput),
         (grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size", errors.Overloaded),
+        # Our decoder's, which counts in words of its own.
+        (
+            grpc.StatusCode.UNAVAILABLE,
+            "Exceeds maximum queue size: 1056 requests are under way. Try again later.",
+            errors.Overloaded,
+        ),
         (grpc.StatusCode.INTERNAL, "stub crashed", errors.BackendFailed),
         (grpc.StatusCode.CANCELLED, "Request was cancelled", errors.BackendFailed),
         (None, "chat: Exceeds maximum queue size", errors.Overloaded),

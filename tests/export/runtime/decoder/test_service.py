@@ -203,8 +203,11 @@ def test_a_full_queue_says_so() -> None:
     callers = [bench.ask() for _ in range(4)]
     assert callers[3].ended.wait(PATIENCE_S)
     assert callers[2].ended.wait(PATIENCE_S)
-    assert callers[3].error == ("The model's queue is full (3 requests); try again later.", "UNAVAILABLE")
-    assert callers[2].error == ("2 requests wait already", "UNAVAILABLE")
+    assert callers[3].error == (
+        "Exceeds maximum queue size: 3 requests are under way. Try again later.",
+        "UNAVAILABLE",
+    )
+    assert callers[2].error == ("Exceeds maximum queue size: 2 requests wait already", "UNAVAILABLE")
     assert bench.metrics.outcomes == {"overloaded": 2}
     bench.service.close()
     assert [caller.error for caller in callers[:2]] == [
