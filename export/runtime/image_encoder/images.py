@@ -22,7 +22,7 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 """What is decoded; other formats' decoders are more code for a stranger's bytes to reach."""
 
 MAX_PIXELS = 25_000_000
-"""Largest image, in pixels: a photograph of 6000 x 4000 with some room. Unpacked it takes 75 MB."""
+"""Largest image, as sent and as scaled, in pixels: 6000 x 4000 with some room. Unpacked it takes 75 MB."""
 
 RGB_CHANNELS = 3
 
@@ -140,6 +140,9 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
     Returns:
         float32 array of shape (3, height, width).
 
+    Raises:
+        ImageRefused: If scaling its shorter edge would make it larger than `MAX_PIXELS`.
+
     Source:
         transformers 4.57, image_transforms.py: resize, center_crop, rescale, normalize.
     """
@@ -175,6 +178,12 @@ def _resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
         )
     else:
         return image
+    # A line of 20000 x 1 pixels fits into 138 bytes, and scaled by its shorter edge takes gigabytes.
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageRefused(
+            f"is too narrow: {image.width} x {image.height} pixels, scaled for the model, would be {size[0]} x {size[1]}; "
+            f"{MAX_PIXELS} pixels are allowed. Crop it"
+        )
     return image.resize(size, resample=Image.Resampling(preprocessing.resample))
 
 

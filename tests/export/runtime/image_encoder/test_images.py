@@ -147,6 +147,15 @@ def test_a_file_that_was_cut_off_is_refused() -> None:
         decode(raw[: len(raw) // 2])
 
 
+def test_a_line_of_pixels_is_refused_before_it_is_scaled() -> None:
+    """A picture of 20000 x 1 is a small file of few pixels; by its shorter edge it would take gigabytes."""
+    wanted = Preprocessing(None, None, 224, 3, (224, 224), 1 / 255, None, None)
+    line = decode(to_file(Image.new("RGB", (20_000, 1)), "PNG"))
+
+    with pytest.raises(ImageRefused, match="is too narrow: 20000 x 1 pixels"):
+        to_pixels(line, wanted)
+
+
 def test_settings_come_back_from_json() -> None:
     """Lists become the tuples they were."""
     settings = {
