@@ -181,8 +181,8 @@ def _resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     # A line of 20000 x 1 pixels fits into 138 bytes, and scaled by its shorter edge takes gigabytes.
     if size[0] * size[1] > MAX_PIXELS:
         raise ImageRefused(
-            f"is too narrow: {image.width} x {image.height} pixels, scaled for the model, would be {size[0]} x {size[1]}; "
-            f"{MAX_PIXELS} pixels are allowed. Crop it"
+            f"is too narrow: {image.width} x {image.height} pixels, scaled for the model, would be "
+            f"{size[0]} x {size[1]}; {MAX_PIXELS} pixels are allowed. Crop it"
         )
     return image.resize(size, resample=Image.Resampling(preprocessing.resample))
 
