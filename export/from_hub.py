@@ -55,6 +55,18 @@ def find_model(options: ExportOptions) -> SourceModel:
         BadInput: If it brings its own code without the flag, or its task isn't the one asked for.
     """
     folder, model_id, revision = _locate(options)
+    try:
+        return _read_files(options, folder, model_id, revision)
+    # Its JSON is whole, but a number is a text, or a list a number: each key read would need a check of its own.
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise ModelUnreadable(
+            f"A value in the JSON files of '{model_id}' isn't of the kind that belongs there ({error}). "
+            "Download the model again."
+        ) from error
+
+
+def _read_files(options: ExportOptions, folder: Path, model_id: str, revision: str | None) -> SourceModel:
+    """Read what a model's own files say of it."""
     config = read_json(folder / "config.json")
     modules = from_files.read_modules(folder)
     from_files.refuse_remote_code(model_id, config, modules, is_trusted=options.trust_remote_code)

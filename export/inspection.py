@@ -12,7 +12,7 @@ from export.errors import FilesChanged, ModelNotFound
 from export.manifest import MANIFEST_FILE, hash_folder, read_manifest
 from export.release_moves import check_version, find_model, model_names
 from export.release_state import Release
-from export.transition import CORE_CONFIG, DOOR_CONFIG, Folders, read_state
+from export.transition import CORE_CONFIG, DOOR_CONFIG, Folders, read_kept, read_state
 
 _ABSENT = "-"
 
@@ -176,7 +176,7 @@ def compare_versions(repository: Path, name: str, one: int, other: int) -> dict[
 
         ModelNotFound: If there is no such model or version.
 
-        RepositoryError: If a version has lost its core.
+        RepositoryError: If a version has lost its core, or one of its own configs can't be read.
     """
     folders = find_model(repository, name)
     for version in (one, other):
@@ -225,8 +225,8 @@ def _flat_facts(folders: Folders, version: int) -> dict[str, Any]:
     for section, values in sections.items():
         facts |= _flatten(section, values)
     for file in (DOOR_CONFIG, CORE_CONFIG):
-        if (door / file).exists():
-            config = config_pbtxt.from_text((door / file).read_text(encoding="utf-8"))
+        config = read_kept(door / file)
+        if config is not None:
             fields = json_format.MessageToDict(config, preserving_proto_field_name=True)
             # The card is compared field by field above.
             fields.get("parameters", {}).pop("model_card", None)

@@ -23,6 +23,9 @@ MANIFEST_FILE = "manifest.json"
 SCHEMA = 1
 """Raised when a reader of older manifests would misread a new one."""
 
+_SECTIONS = ("recipe", "tools", "graph", "parity", "files")
+"""What every manifest has, each a JSON object; one that lacks some was edited by hand."""
+
 _TOOLS = (
     "onnx",
     "onnxruntime",
@@ -179,4 +182,6 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and manifest.get("schema") == SCHEMA else None
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        return None
+    return manifest if all(isinstance(manifest.get(section), dict) for section in _SECTIONS) else None

@@ -12,6 +12,9 @@ from typing import Any, TypeGuard
 
 from export.errors import BadInput, ModelNotFound
 
+WHOLE_PERCENT = 100
+"""All callers."""
+
 PREVIOUS_KEPT = 9
 """Stable versions remembered beside the one that answers; `prune` keeps fewer of them on disk."""
 
@@ -79,10 +82,11 @@ def read_release(card: Mapping[str, Any] | None, on_disk: Sequence[int]) -> Rele
         # Written before there were moves: then every older version was stable once.
         previous = sorted((version for version in on_disk if version < stable), reverse=True)
     rolled_back_from = found.get("rolled_back_from")
+    has_share = canary is not None and isinstance(percent, int | float) and 0 <= percent <= WHOLE_PERCENT
     return Release(
         stable=stable,
         canary=canary,
-        canary_percent=float(percent) if canary is not None and isinstance(percent, int | float) else 0.0,
+        canary_percent=float(percent) if has_share else 0.0,
         previous=tuple(version for version in previous if version in on_disk and version != stable),
         rolled_back_from=rolled_back_from if _is_version(rolled_back_from) else None,
     )
@@ -105,7 +109,7 @@ def with_canary(release: Release, version: int, percent: float) -> Release:
     Raises:
         BadInput: If the share is no share, or the version is stable already.
     """
-    if not 0 <= percent <= 100:  # noqa: PLR2004 - percent  # also refuses nan
+    if not 0 <= percent <= WHOLE_PERCENT:  # also refuses nan
         raise BadInput(f"--percent must be from 0 to 100; got {percent:g}.")
     if version == release.stable:
         raise BadInput(f"Version {version} is stable already: it gets all callers. Name another version.")

@@ -141,7 +141,7 @@ def find_hand_edits(folders: Folders) -> list[str]:
             continue
         bare = _bare(config)
         served = config_pbtxt.served_versions(config)
-        kept = [own for own in (_read_kept(folders.door / str(v) / file) for v in served) if own is not None]
+        kept = [own for own in (read_kept(folders.door / str(v) / file) for v in served) if own is not None]
         # While one release becomes another, the config may be any of its versions'.
         if kept and all(bare != own for own in kept):
             names = {field.name for field in bare.DESCRIPTOR.fields}
@@ -167,7 +167,7 @@ def check_side_by_side(one: Path, other: Path, remedy: str) -> None:
         BadInput: If their configs differ in what Triton has once for both.
     """
     for file in (DOOR_CONFIG, CORE_CONFIG):
-        left, right = (_read_kept(folder / file) for folder in (one, other))
+        left, right = (read_kept(folder / file) for folder in (one, other))
         if left is None and right is None:
             continue
         if left is None or right is None:
@@ -217,14 +217,14 @@ def move_to(folders: Folders, target: Release, follower: Follower | None) -> Non
 def _plan(folders: Folders, target: Release) -> list[Any]:
     """The configs to write, in their order; those that are there already too, for a Triton that missed one."""
     old_door = config_pbtxt.read_config(folders.door)
-    new_door = _read_kept(folders.door / str(target.stable) / DOOR_CONFIG) or old_door
+    new_door = read_kept(folders.door / str(target.stable) / DOOR_CONFIG) or old_door
     _set_release(new_door, target)
     both = {*config_pbtxt.served_versions(old_door), *target.versions}
     doors = [_with_versions(new_door, both), _with_versions(new_door, target.versions)]
     if not folders.has_core():
         return doors
     old_core = config_pbtxt.read_config(folders.core)
-    new_core = _read_kept(folders.door / str(target.stable) / CORE_CONFIG) or old_core
+    new_core = read_kept(folders.door / str(target.stable) / CORE_CONFIG) or old_core
     first = _with_versions(old_core, {*config_pbtxt.served_versions(old_core), *both})
     return [first, *doors, _with_versions(new_core, target.versions)]
 
@@ -276,15 +276,24 @@ def _members(folders: Folders) -> list[Path]:
     return [folders.door, folders.core] if folders.has_core() else [folders.door]
 
 
-def _read_kept(path: Path) -> Any | None:
-    """Read a version's own config; None if it has none."""
+def read_kept(path: Path) -> Any | None:
+    """
+    Read a version's own config.
+
+    Args:
+        path: `DOOR_CONFIG` or `CORE_CONFIG` in the door's version folder.
+
+    Returns:
+        The ModelConfig message, or None if the version has no such file.
+
+    Raises:
+        RepositoryError: If there is one that can't be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return config_pbtxt.from_text(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    try:
-        return config_pbtxt.from_text(text)
-    except (ValueError, text_format.ParseError) as error:
+    except (OSError, ValueError, text_format.ParseError) as error:
         raise RepositoryError(f"{path} can't be read ({error}). Export the model again.") from error
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -90,6 +91,27 @@ def test_damaged_files_are_named(asked: ExportOptions, folder: Path, file: str, 
     """A file that isn't what it should be is unreadable, and says which file."""
     (folder / file).write_text(content, encoding="latin-1")
     with pytest.raises(ModelUnreadable, match=file):
+        find_model(asked)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("config.json", {"architectures": 7}),
+        ("config.json", {"pad_token_id": "none"}),
+        ("config.json", {"pad_token_id": [0]}),
+        ("config.json", {"matryoshka_dimensions": 64}),
+        ("config.json", {"sbert_ce_default_activation_function": {}}),
+        ("sentence_bert_config.json", {"max_seq_length": "long"}),
+        ("sentence_bert_config.json", {"max_seq_length": math.inf}),
+    ],
+)
+def test_values_of_another_kind_are_unreadable(
+    asked: ExportOptions, folder: Path, file: str, changes: dict[str, object]
+) -> None:
+    """A text where a number belongs, or a number where a list does, ends in a sentence and not in a traceback."""
+    edit_json(folder / file, **changes)
+    with pytest.raises(ModelUnreadable, match="isn't of the kind that belongs there"):
         find_model(asked)
 
 

@@ -9,7 +9,8 @@ from export.artifacts import Publication
 from export.errors import BadInput, FilesChanged, ModelNotFound, RepositoryError
 from export.inspection import check_files, compare_versions, list_models, show_model
 from export.recheck import compare_again
-from export.release_moves import start_canary
+from export.release_moves import rollback, start_canary
+from export.transition import DOOR_CONFIG
 from tests.export.release_repository import NAME, publish_text
 
 
@@ -96,6 +97,23 @@ def test_differences_are_named(tmp_path: Path) -> None:
     assert compare_versions(tmp_path, NAME, 1, 1) == {}
     with pytest.raises(ModelNotFound, match="no version 7"):
         compare_versions(tmp_path, NAME, 1, 7)
+
+
+@pytest.mark.parametrize("content", [b"{}", b"\xff\xfe", None])
+def test_a_versions_own_config_that_was_edited_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """Whatever lies in its place, comparing and moving end in a sentence."""
+    for _ in range(2):
+        publish_text(tmp_path)
+    config = tmp_path / NAME / "1" / DOOR_CONFIG
+    config.unlink()
+    if content is None:
+        config.mkdir()
+    else:
+        config.write_bytes(content)
+    with pytest.raises(RepositoryError, match=DOOR_CONFIG):
+        compare_versions(tmp_path, NAME, 1, 2)
+    with pytest.raises(RepositoryError, match=DOOR_CONFIG):
+        rollback(tmp_path, NAME)
 
 
 def test_parity_is_measured_again_on_the_files_that_are_served(exported: Path, tiny_model: Path) -> None:

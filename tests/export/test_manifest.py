@@ -47,8 +47,8 @@ def test_equal_recipes_make_equal_models(options: ExportOptions, source: SourceM
 
 
 def test_unreadable_manifests_are_none(tmp_path: Path) -> None:
-    """A missing manifest, a damaged one and one of another schema can't be relied on."""
+    """A missing manifest, a damaged one, one of another schema and one without its sections can't be relied on."""
     assert manifest.read_manifest(tmp_path) is None
-    for content in ("{", "[]", '{"schema": 0}'):
+    for content in ("{", "[]", '{"schema": 0}', '{"schema": 1}', '{"schema": 1, "files": []}'):
         (tmp_path / manifest.MANIFEST_FILE).write_text(content)
         assert manifest.read_manifest(tmp_path) is None

@@ -27,6 +27,14 @@ def test_a_card_without_a_release_has_none(card: dict[str, object] | None) -> No
     assert read_release(card, [1]) is None
 
 
+@pytest.mark.parametrize("percent", [math.nan, math.inf, -1, 101, "10", None])
+def test_a_share_that_somebody_edited_is_nobody(percent: object) -> None:
+    """A canary whose share makes no sense gets no caller, and can still be written and moved."""
+    release = read_release({"release": {"stable": 1, "canary": 2, "canary_percent": percent}}, [1, 2])
+    assert release == Release(1, 2, 0.0)
+    assert release.to_json()["canary_percent"] == 0
+
+
 def test_versions_that_are_gone_are_not_remembered() -> None:
     """An earlier version that was pruned can't be gone back to; before there were moves every older one was."""
     assert read_release({"release": {"stable": 5, "previous": [4, 3]}}, [3, 5]) == Release(5, previous=(3,))
