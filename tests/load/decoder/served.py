@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,7 @@ MODEL_NAME = "chat100m"
 PROMPT_TOKENS, NEW_TOKENS = 16, 64
 CONCURRENCIES = (8, 32)
 PREFIX_TOKENS = 512
+TOKENIZER_FOLDER = CHECKOUT / "deploy" / "local" / "tiny_chat" / "model"
 FIRSTS = 20
 """Measurements of a first token; their median counts."""
 
@@ -55,6 +57,39 @@ class Texts:
         return text
 
 
+def make_original() -> Path:
+    """
+    Save a model of the size of `models`, whose every token has a text: a token without one is no frame to wait for.
+
+    Returns:
+        Its folder.
+    """
+    folder = models.FOLDER / "original-served"
+    if (folder / "model.safetensors").exists():
+        return folder
+    import torch  # noqa: PLC0415 - ten seconds that a run with a ready model doesn't wait for
+    from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    config = LlamaConfig.from_pretrained(TOKENIZER_FOLDER)
+    config.update(
+        {
+            "hidden_size": models.HEADS * models.HEAD_DIM,
+            # NOTE: genai's builder takes any layer as wide as the vocabulary for the last one.
+            "intermediate_size": models.FEED_FORWARD + 64,
+            "num_hidden_layers": models.LAYERS,
+            "num_attention_heads": models.HEADS,
+            "num_key_value_heads": models.KV_HEADS,
+            "head_dim": models.HEAD_DIM,
+            "tie_word_embeddings": False,
+        }
+    )
+    LlamaForCausalLM(config).float().save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copyfile(TOKENIZER_FOLDER / name, folder / name)
+    return folder
+
+
 def export(repository: Path, precision: str) -> Path:
     """
     Export the random model, unless that was done before.
@@ -67,7 +102,7 @@ def export(repository: Path, precision: str) -> Path:
     Returns:
         The version's folder.
     """
-    command = [sys.executable, "-m", "export", "export", str(models.make_original()), "--name", MODEL_NAME]
+    command = [sys.executable, "-m", "export", "export", str(make_original()), "--name", MODEL_NAME]
     command += ["--task", "text-generation", "--precision", precision, "--repository", str(repository)]
     subprocess.run([*command, "--skip-existing"], check=True, cwd=CHECKOUT)
     return max((repository / MODEL_NAME).glob("[0-9]*"), key=lambda folder: int(folder.name))
@@ -235,7 +270,7 @@ def run(rounds: int, precision: str, say: Callable[[str], None]) -> dict[str, An
     Returns:
         Rounds by measure.
     """
-    repository = models.FOLDER / f"repository-{precision}"
+    repository = models.FOLDER / f"served-{precision}"
     folder = export(repository, precision)
     texts = Texts(folder / "tokenizer.json")
     found: dict[str, list[dict[str, float]]] = {}
