@@ -163,6 +163,26 @@ class ParityReport:
 
 
 @dataclass(frozen=True)
+class BatchSpeed:
+    """How long one graph took for one batch."""
+
+    rows: int
+    """Rows of the batch."""
+
+    tokens: int
+    """Tokens of each row; 0 for images."""
+
+    median_ms: float
+    """Milliseconds in the median round."""
+
+    least_ms: float
+    """In the fastest round."""
+
+    most_ms: float
+    """In the slowest round."""
+
+
+@dataclass(frozen=True)
 class Speed:
     """How fast one graph ran."""
 
@@ -177,6 +197,9 @@ class Speed:
 
     rounds: int
     """How many rounds there were."""
+
+    batches: tuple[BatchSpeed, ...] = ()
+    """Each batch of a round by itself."""
 
 
 @dataclass(frozen=True)

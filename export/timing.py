@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from export.artifacts import Speed, TensorSpec
+from export.artifacts import BatchSpeed, Speed, TensorSpec
 
 ROUNDS = 5
 """Rounds of which the median counts; the first one more, which warms up, doesn't."""
@@ -25,20 +25,24 @@ SHAPES = ((1, 16), (8, 32), (4, 128))
 Feed = dict[str, npt.NDArray[Any]]
 
 
-def make_feeds(inputs: Sequence[TensorSpec], max_tokens: int) -> list[Feed]:
+def make_feeds(
+    inputs: Sequence[TensorSpec], max_tokens: int, shapes: Sequence[tuple[int, int]] = SHAPES
+) -> list[Feed]:
     """
     Make the batches of a round.
 
     Args:
         inputs: The graphs' inputs, without the batch.
 
-        max_tokens: Tokens that the model takes at most.
+        max_tokens: Tokens that the model takes at most; 0 for images.
+
+        shapes: Rows and tokens of the batches.
 
     Returns:
         One feed for each batch: masks of ones, other integers zero (always a valid id), floats zero.
     """
     feeds: list[Feed] = []
-    for rows, tokens in SHAPES:
+    for rows, tokens in shapes:
         length = min(tokens, max_tokens) if max_tokens else 1
         feed: Feed = {}
         for spec in inputs:
@@ -68,20 +72,34 @@ def measure_speeds(
         Each graph's speed.
     """
     sessions = {name: _open(path, threads) for name, path in graphs.items()}
-    rows = sum(len(next(iter(feed.values()))) for feed in feeds)
-    found: dict[str, list[float]] = {name: [] for name in graphs}
+    taken: dict[str, list[list[float]]] = {name: [] for name in graphs}
     for turn in range(rounds + 1):
         names = list(sessions) if turn % 2 else list(reversed(sessions))
         for name in names:
-            started = time.perf_counter()
-            for feed in feeds:
-                sessions[name].run(None, feed)
+            seconds = [_time(sessions[name], feed) for feed in feeds]
             if turn:
-                found[name].append(rows / (time.perf_counter() - started))
-    return {
-        name: Speed(statistics.median(speeds), min(speeds), max(speeds), rounds)
-        for name, speeds in found.items()
-    }
+                taken[name].append(seconds)
+    return {name: _sum_up(feeds, found) for name, found in taken.items()}
+
+
+def _time(session: Any, feed: Feed) -> float:
+    """Seconds that one run takes."""
+    started = time.perf_counter()
+    session.run(None, feed)
+    return time.perf_counter() - started
+
+
+def _sum_up(feeds: Sequence[Feed], taken: Sequence[Sequence[float]]) -> Speed:
+    """Make a graph's speed of the seconds by round and batch."""
+    rows = sum(len(next(iter(feed.values()))) for feed in feeds)
+    speeds = [rows / sum(seconds) for seconds in taken]
+    batches = []
+    for feed, seconds in zip(feeds, zip(*taken, strict=True), strict=True):
+        shape = next(iter(feed.values())).shape
+        tokens = shape[1] if len(shape) == 2 else 0  # noqa: PLR2004 - (batch, tokens); images have more
+        spread = (statistics.median(seconds), min(seconds), max(seconds))
+        batches.append(BatchSpeed(shape[0], tokens, *(1e3 * value for value in spread)))
+    return Speed(statistics.median(speeds), min(speeds), max(speeds), len(taken), tuple(batches))
 
 
 def _open(path: Path, threads: int) -> Any:

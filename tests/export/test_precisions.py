@@ -110,6 +110,8 @@ def test_graphs_are_measured_in_turns(tmp_path: Path) -> None:
     for found in speeds.values():
         assert found.rounds == 3
         assert 0 < found.least_rows_per_s <= found.rows_per_s <= found.most_rows_per_s
+        assert [batch.rows for batch in found.batches] == [1, 8, 4]
+        assert all(0 < batch.least_ms <= batch.median_ms <= batch.most_ms for batch in found.batches)
 
 
 def test_feeds_are_valid_for_any_model(tmp_path: Path) -> None:
