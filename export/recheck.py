@@ -5,13 +5,12 @@ from typing import Any
 
 from export import from_hub
 from export.artifacts import Draft, Graph, ParityReport, TensorSpec
-from export.config_pbtxt import from_text
 from export.errors import BadInput, FilesChanged
 from export.manifest import read_manifest
 from export.options import ExportOptions
 from export.pipeline import require_extra
 from export.release_moves import check_version, find_model
-from export.transition import CORE_CONFIG
+from export.transition import CORE_CONFIG, read_kept
 
 _DATATYPES = {"STRING": "BYTES"}
 """Where a config spells a datatype otherwise than KServe does."""
@@ -94,16 +93,30 @@ def _read_graph(manifest: dict[str, Any], door: Path, graph_home: Path) -> Graph
         raise BadInput(
             f"{graph_home} holds no ONNX graph; only such a version can be compared on this machine."
         )
-    inputs: tuple[TensorSpec, ...] = ()
-    if (door / CORE_CONFIG).exists():
-        config = from_text((door / CORE_CONFIG).read_text(encoding="utf-8"))
-        field = config.DESCRIPTOR.fields_by_name["input"].message_type.fields_by_name["data_type"]
-        words = {value.number: value.name.removeprefix("TYPE_") for value in field.enum_type.values}
-        inputs = tuple(
-            TensorSpec(
-                spec.name, _DATATYPES.get(words[spec.data_type], words[spec.data_type]), tuple(spec.dims)
-            )
-            for spec in config.input
-        )
+    inputs = read_inputs(door)
     facts = manifest["graph"]
     return Graph(files[0], inputs, facts["output"], facts["width"], facts["opset"], facts["precision"])
+
+
+def read_inputs(door: Path) -> tuple[TensorSpec, ...]:
+    """
+    Read what a version's core takes.
+
+    Args:
+        door: The door's version folder.
+
+    Returns:
+        The inputs without the batch; none if it has no core.
+
+    Raises:
+        RepositoryError: If its config can't be read.
+    """
+    config = read_kept(door / CORE_CONFIG)
+    if config is None:
+        return ()
+    field = config.DESCRIPTOR.fields_by_name["input"].message_type.fields_by_name["data_type"]
+    words = {value.number: value.name.removeprefix("TYPE_") for value in field.enum_type.values}
+    return tuple(
+        TensorSpec(spec.name, _DATATYPES.get(words[spec.data_type], words[spec.data_type]), tuple(spec.dims))
+        for spec in config.input
+    )
