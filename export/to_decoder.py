@@ -65,7 +65,7 @@ def check_convertible(source: SourceModel) -> None:
         source: The model's files.
 
     Raises:
-        BadInput: If the architecture, its positions or its weights' format isn't one of those that work.
+        BadInput: If the architecture, its positions, its widths or its weights' format isn't one of those that work.
     """
     config = read_config(source)
     architecture = (config.get("architectures") or ["(none)"])[0]
@@ -81,6 +81,12 @@ def check_convertible(source: SourceModel) -> None:
             f"'{source.model_id}' stretches its positions by rope_scaling '{kind}', which --engine onnxruntime can't "
             f"reproduce for {architecture}. Set rope_scaling to null in config.json for the plain context, or use "
             "--engine vllm on a GPU."
+        )
+    if config.get("vocab_size") in {config.get("intermediate_size"), config.get("hidden_size")}:
+        # NOTE: the builder takes the first layer of that width for the last one, and writes a graph that ends there.
+        raise BadInput(
+            f"'{source.model_id}' has a layer as wide as its vocabulary ({config['vocab_size']}), which "
+            "--engine onnxruntime can't export. Use --engine vllm on a GPU."
         )
     if "quantization_config" in config:
         method = config["quantization_config"].get("quant_method", "some method")

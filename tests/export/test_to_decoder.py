@@ -49,6 +49,7 @@ def test_nothing_but_the_graph_is_left(chat_graph: Graph) -> None:
         ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "rope_scaling 'dynamic'"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling 'linear'"),
         ({"quantization_config": {"quant_method": "awq"}}, r"quantized already \(awq\)"),
+        ({"intermediate_size": 2048}, r"as wide as its vocabulary \(2048\)"),
     ],
 )
 def test_what_the_builder_lacks_is_refused_by_name(
