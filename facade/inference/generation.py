@@ -23,6 +23,15 @@ TASK = "text-generation"
 """The model card's word for models that generate."""
 
 
+NO_SEED = -1
+"""
+A seed that is none.
+
+Source:
+    vLLM, ``vllm/sampling_params.py``, ``SamplingParams.__post_init__``.
+"""
+
+
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """
     How to choose tokens, under the names and with the defaults of vLLM's ``SamplingParams``.
@@ -207,8 +216,8 @@ def check_sampling(sampling: Sampling, *, max_n: int, max_logprobs: int) -> None
         value = getattr(sampling, name)
         # The comparison's order refuses NaN as well.
         if value is not None and not low <= value <= high:
-            least = "above 0" if 0 < low < 1 else f"at least {low:g}"
-            raise InvalidInput(f"'{name}' must be {least} and at most {high:g}; got {value}.", param=name)
+            least = "above 0" if 0 < low < 1 else f"at least {low}"
+            raise InvalidInput(f"'{name}' must be {least} and at most {high}; got {value}.", param=name)
     if sampling.min_tokens > sampling.max_tokens:
         raise InvalidInput(
             f"'min_tokens' ({sampling.min_tokens}) must not exceed 'max_tokens' ({sampling.max_tokens}).",
@@ -245,6 +254,8 @@ def make_sampling(card: ModelCard, given: Mapping[str, Any]) -> Sampling:
     wanted = known | dict(given)
     if isinstance(wanted.get("stop"), str):
         wanted["stop"] = [wanted["stop"]]
+    if wanted.get("seed") == NO_SEED:
+        del wanted["seed"]
     try:
         return msgspec.convert(wanted, Sampling)
     except msgspec.ValidationError as error:

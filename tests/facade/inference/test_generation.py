@@ -10,7 +10,7 @@ import pytest
 
 from facade.errors import InvalidInput
 from facade.inference.catalogue import ModelCard
-from facade.inference.generation import Sampling, check_sampling, make_sampling
+from facade.inference.generation import TASK, Sampling, check_sampling, make_sampling
 
 
 def test_only_what_differs_from_vllms_defaults_is_sent() -> None:
@@ -73,6 +73,13 @@ def test_the_edges_are_possible() -> None:
         Sampling(presence_penalty=-2.0, frequency_penalty=2.0, logit_bias={"0": -100.0}, logprobs=5),
     ):
         check_sampling(sampling, max_n=4, max_logprobs=5)
+
+
+def test_a_seed_of_minus_one_is_none() -> None:
+    """As for vLLM: such answers differ each time, so they are neither shared nor kept."""
+    sampling = make_sampling(ModelCard(task=TASK), {"seed": -1})
+    assert sampling.seed is None
+    assert not sampling.is_deterministic
 
 
 def test_the_models_defaults_stand_where_the_caller_says_nothing() -> None:
