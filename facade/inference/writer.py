@@ -18,7 +18,7 @@ import msgspec
 
 from facade.errors import BackendFailed, BackendUnavailable, FacadeError
 from facade.inference.admission import Admission
-from facade.inference.generation_contract import read_response, to_inputs
+from facade.inference.generation_contract import explain_failure, read_response, to_inputs
 from facade.inference.recordings import Recording
 from facade.inference.release_split import recorded
 
@@ -220,7 +220,9 @@ class Writer:
             if not recording.is_complete:
                 recording.end(BackendFailed("The model ended its answer without a reason."))
         except FacadeError as error:
-            recording.end(error)
+            # What comes before the first piece is explained to each reader, in the words of the route; later it is
+            # not about the prompt any more.
+            recording.end(explain_failure(error, param="prompt") if recording.pieces else error)
         except Exception:
             log.exception("generation_crashed", extra={"model": order.model.name})
             recording.end(BackendFailed("The model's answer could not be read."))

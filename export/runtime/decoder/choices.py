@@ -232,7 +232,7 @@ class Choice:
             What it adds for the caller.
 
         Raises:
-            RowFailed: If the constraint breaks down.
+            RowRefused: If the constraint breaks down.
         """
         token_id = sampled.token_id
         self.token_ids.append(token_id)

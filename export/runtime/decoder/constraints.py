@@ -5,7 +5,7 @@ A constraint is compiled once, in the thread that admits its request and never i
 half a second. Compiled ones are kept, and each answer gets a copy. In the engine a step costs a mask of the tokens
 that may come, about 0.1 ms, which llguidance's own limits on work bound for the worst grammar.
 
-Rule for later editors: the engine's thread sees `RowFailed` and nothing else of what can go wrong in here.
+Rule for later editors: the engine's thread sees `RowRefused` and nothing else of what can go wrong in here.
 """
 
 import json
@@ -20,7 +20,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from .parameters import Constraint
-from .sampling import RowFailed
+from .sampling import RowRefused
 from .values import InvalidParameter
 
 FIELD = "structured_outputs"
@@ -59,7 +59,7 @@ class ConstraintState:
             Array of shape (vocab_size,).
 
         Raises:
-            RowFailed: If the constraint is beyond llguidance's limits in this state.
+            RowRefused: If the constraint is beyond llguidance's limits in this state.
         """
         fill_next_token_bitmask(self._matcher, self._mask)
         self._check()
@@ -74,7 +74,7 @@ class ConstraintState:
             token_id: One of the allowed tokens.
 
         Raises:
-            RowFailed: If it was not allowed.
+            RowRefused: If it was not allowed.
         """
         self._matcher.consume_token(token_id)
         self._check()
@@ -85,7 +85,7 @@ class ConstraintState:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise RowFailed(f"the constraint failed: {_shorten(self._matcher.get_error())}")
+            raise RowRefused(f"'{FIELD}' has a form that failed: {_shorten(self._matcher.get_error())}")
 
 
 class ConstraintCompiler:
@@ -149,7 +149,7 @@ class ConstraintCompiler:
                 if state.allowed_tokens().any():
                     return state
                 reason = "no text fits it"
-            except RowFailed:
+            except RowRefused:
                 reason = f"no text fits it, or it is too complex ({_shorten(matcher.get_error())})"
         raise InvalidParameter(FIELD, f"has an unusable {constraint.kind}: {_shorten(reason)}.")
 

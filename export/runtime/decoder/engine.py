@@ -24,7 +24,7 @@ from .graph import DecoderGraph, FloatArray
 from .parameters import Parameters
 from .prefix import PrefixCache
 from .prompts import Prompt, Prompts
-from .sampling import RowFailed, Sampled
+from .sampling import RowFailed, RowRefused, Sampled
 from .slots import Reading, Slots
 
 
@@ -82,6 +82,9 @@ class Event:
 
     error: str | None = None
     """Why the whole request ended; nothing comes after it."""
+
+    is_refused: bool = False
+    """Whether that is the request's own fault; the error begins with a parameter's name then."""
 
 
 class RowSampler(Protocol):
@@ -365,10 +368,10 @@ class Engine:
 def _accept(row: _Row, token: Sampled | RowFailed) -> Event:
     """Give a row its token; the event says what it added, or why the row's request ended."""
     if isinstance(token, RowFailed):
-        return Event(row.request_id, row.choice.index, None, str(token))
+        return Event(row.request_id, row.choice.index, None, str(token), isinstance(token, RowRefused))
     try:
         delta = row.choice.accept(token)
     # A constraint or a decoder of some token; its neighbours have nothing to do with it.
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone
-        return Event(row.request_id, row.choice.index, None, str(error))
+        return Event(row.request_id, row.choice.index, None, str(error), isinstance(error, RowRefused))
     return Event(row.request_id, row.choice.index, delta)

@@ -50,6 +50,10 @@ class RowFailed(Exception):
     """One row has no next token; its text says why."""
 
 
+class RowRefused(RowFailed):
+    """A row has no next token because of what its own request asks for; the text begins with a parameter's name."""
+
+
 class Sampler:
     """Samples batches of rows of one model."""
 
@@ -79,7 +83,7 @@ class Sampler:
         best = logits[np.arange(len(choices)), tokens]
         if not np.isfinite(best).all():
             for row in np.flatnonzero(~np.isfinite(best)).tolist():
-                failures.setdefault(row, RowFailed(_explain_nothing_left(choices[row])))
+                failures.setdefault(row, _explain_nothing_left(best[row], choices[row]))
         for row, choice in enumerate(choices):
             if choice.parameters.temperature and row not in failures:
                 tokens[row] = self._draw(logits[row], best[row], choice)
@@ -255,8 +259,14 @@ def _likeliest(logits: FloatArray, count: int) -> npt.NDArray[np.int64]:
     return likely
 
 
-def _explain_nothing_left(choice: "Choice") -> str:
-    """Say why a row has no token with a finite logit."""
-    if choice.has_adjustments:
-        return "no token is left to choose: the constraint, 'logit_bias' and 'min_tokens' exclude all of them"
-    return "the model gave logits that are not numbers"
+def _explain_nothing_left(best: float, choice: "Choice") -> RowFailed:
+    """Say why a row has no token with a finite logit, *best* being the largest."""
+    if best != -np.inf or not choice.has_adjustments:
+        return RowFailed("the model gave logits that are not numbers")
+    asked = {
+        "structured_outputs": choice.constraint is not None,
+        "logit_bias": bool(choice.parameters.logit_bias),
+        "min_tokens": bool(choice.parameters.min_tokens),
+    }
+    names = " and ".join(f"'{name}'" for name, is_asked in asked.items() if is_asked)
+    return RowRefused(f"{names}: no token is left to choose")

@@ -210,9 +210,7 @@ class DecoderService:
             self._engine.submit(request)
         except QueueFull as error:
             self._drop(request.id, f"{QUEUE_FULL}: {error}", "UNAVAILABLE", "overloaded")
-        except (
-            ValueError
-        ) as error:  # reading lets nothing through that the engine can't take; this one is odd
+        except ValueError as error:  # reading lets nothing through that the engine can't take: odd
             self._log_error(f"The engine refused a request: {error}")
             self._drop(request.id, str(error), "INTERNAL", "failed")
 
@@ -264,6 +262,9 @@ class DecoderService:
         """Add what the engine made to the request's answer."""
         under_way = self._under_way.get(event.request_id)
         if under_way is None or under_way.answer is None:
+            return
+        if event.is_refused:
+            self._drop(event.request_id, f"{event.error}.", "INVALID_ARG", "refused")
             return
         if event.error is not None or event.delta is None:
             self._drop(event.request_id, f"The answer failed: {event.error}.", "INTERNAL", "failed")

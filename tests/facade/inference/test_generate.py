@@ -209,6 +209,22 @@ async def test_later_errors_come_after_what_was_written_and_are_not_kept(
     assert context.cache == "miss"
 
 
+async def test_what_a_request_brings_about_later_is_still_its_own_fault(
+    triton: WireTriton, generate: Generate
+) -> None:
+    """The parameter is named, as it is before the first piece."""
+    triton.stream_failure = (
+        2,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "'structured_outputs' has a form that failed",
+    )
+    generation = await generate.start("chat", "a", GREEDY, a_request())
+    with pytest.raises(InvalidInput, match="a form that failed") as raised:
+        await read(generation)
+
+    assert raised.value.param == "structured_outputs"
+
+
 async def test_an_answer_without_an_end_is_a_failure(triton: WireTriton, generate: Generate) -> None:
     """A stream that just ends was cut off, and is not kept."""
     triton.ends_early = True

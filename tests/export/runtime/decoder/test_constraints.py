@@ -12,7 +12,7 @@ from export.runtime.decoder.choices import Choice
 from export.runtime.decoder.constraints import ConstraintCompiler
 from export.runtime.decoder.detokenizing import Vocabulary
 from export.runtime.decoder.parameters import Constraint, Parameters
-from export.runtime.decoder.sampling import RowFailed, Sampled, Sampler
+from export.runtime.decoder.sampling import RowRefused, Sampled, Sampler
 from export.runtime.decoder.values import InvalidParameter
 from tests.export.runtime.decoder.tiny_tokenizers import save_byte_level, save_metaspace
 
@@ -155,9 +155,9 @@ def test_an_unusable_constraint_is_refused_in_the_parser_s_words(
 def test_a_token_that_was_not_allowed_fails_the_row(compiler: ConstraintCompiler) -> None:
     """A state that was led astray says so, now and at the next step."""
     state = compiler.compile(Constraint("regex", "[0-9]"))
-    with pytest.raises(RowFailed, match="the constraint failed"):
+    with pytest.raises(RowRefused, match="'structured_outputs' has a form that failed"):
         state.accept(int(np.flatnonzero(~state.allowed_tokens())[50]))
-    with pytest.raises(RowFailed):
+    with pytest.raises(RowRefused):
         state.allowed_tokens()
 
 

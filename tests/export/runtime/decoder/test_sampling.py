@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from export.runtime.decoder.choices import SeenTokens
 from export.runtime.decoder.parameters import Parameters
-from export.runtime.decoder.sampling import RowFailed, Sampled, Sampler
+from export.runtime.decoder.sampling import RowFailed, RowRefused, Sampled, Sampler
 
 VOCAB_SIZE = 300
 
@@ -24,7 +24,7 @@ class FakeConstraint:
     def allowed_tokens(self) -> np.ndarray:
         """Tell the allowed tokens as a mask."""
         if not self.allowed:
-            raise RowFailed("too complex")
+            raise RowRefused("too complex")
         mask = np.zeros(VOCAB_SIZE, dtype=np.bool_)
         mask[list(self.allowed)] = True
         return mask
@@ -225,5 +225,6 @@ def test_a_row_without_a_token_fails_alone() -> None:
     assert sampled[0] == Sampled(expected)
     assert [isinstance(token, RowFailed) for token in sampled] == [False, True, True, True, False]
     assert str(sampled[1]) == "too complex"
-    assert "exclude all" in str(sampled[2])
+    assert str(sampled[2]) == "'structured_outputs' and 'min_tokens': no token is left to choose"
+    assert [isinstance(token, RowRefused) for token in sampled] == [False, True, True, False, False]
     assert "not numbers" in str(sampled[3])

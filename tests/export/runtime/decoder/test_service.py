@@ -28,6 +28,7 @@ class FakeEngine:
         self.may_step.set()
         self.failure: Exception | None = None
         self.row_failure: str | None = None
+        self.is_refusal = False
         self.cancelled: list[int] = []
         self.prompt_tokens = self.generated_tokens = 0
         self.prefix_queried_tokens = self.prefix_hit_tokens = 0
@@ -56,7 +57,7 @@ class FakeEngine:
         events = []
         for request_id, count in list(self.running.items()):
             if self.row_failure is not None:
-                events.append(Event(request_id, 0, None, self.row_failure))
+                events.append(Event(request_id, 0, None, self.row_failure, self.is_refusal))
                 del self.running[request_id]
                 continue
             self.running[request_id] = count + 1
@@ -273,6 +274,15 @@ def test_of_many_who_wait_all_are_asked_in_turn() -> None:
     may_read.set()
     bench.service.close()
     assert all(caller.ended.is_set() for caller in callers)
+
+
+def test_a_request_that_leaves_itself_no_token_is_refused_late(bench: Bench) -> None:
+    """What a request's own form or bias brings about is its caller's to mend, and no failure of the model."""
+    bench.engine.row_failure, bench.engine.is_refusal = "'logit_bias': no token is left", True
+    refused = bench.ask()
+    assert refused.ended.wait(PATIENCE_S)
+    assert refused.error == ("'logit_bias': no token is left.", "INVALID_ARG")
+    assert bench.metrics.outcomes == {"refused": 1}
 
 
 def test_a_failed_row_ends_its_request_alone(bench: Bench) -> None:
