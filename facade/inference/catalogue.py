@@ -62,6 +62,9 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     dimension: int | None = None
     """Length of an embedding."""
 
+    matryoshka_dimensions: tuple[int, ...] = ()
+    """Shorter lengths that an embedder was trained for; empty where its files don't say."""
+
     max_input_tokens: int | None = None
     """Longest input, special tokens included."""
 

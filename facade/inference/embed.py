@@ -117,4 +117,11 @@ def _check_dimensions(dimensions: int | None, model: ServedModel) -> int | None:
             f"'dimensions' must be between 1 and {whole}, the model's own; got {dimensions}.",
             param="dimensions",
         )
+    trained = model.card.matryoshka_dimensions
+    if trained and dimensions != whole and dimensions not in trained:
+        raise InvalidInput(
+            f"'{model.name}' was trained to be shortened to {', '.join(map(str, trained))} dimensions, or to be whole "
+            f"({whole}); got 'dimensions': {dimensions}.",
+            param="dimensions",
+        )
     return dimensions

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.anyio]
 
 CALLERS = 40
 RATE_PER_S = 30
-PERCENT = 25
+PERCENT = 10
 BROKEN = """
 
 async def _fail(self, requests):

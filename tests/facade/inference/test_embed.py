@@ -91,3 +91,19 @@ def test_a_whole_vector_is_left_alone() -> None:
 def test_a_zero_vector_stays_zero() -> None:
     """There is no division by zero."""
     assert shorten_vector(bytes(12), 2) == bytes(8)
+
+
+@pytest.fixture(name="trained")
+def _trained(triton: WireTriton) -> None:
+    """The model was trained to be shortened to two dimensions."""
+    triton.models["minilm"]["card"]["matryoshka_dimensions"] = [2]
+
+
+@pytest.mark.usefixtures("trained")
+async def test_only_dimensions_that_the_model_was_trained_for_are_given(encode: Encode) -> None:
+    """Where its card lists them, any other length is refused; the whole vector needs no listing."""
+    answer = await embed_texts(encode, "minilm", ["a"], soon(), dimensions=2)
+    assert len(answer.vectors[0]) == 2 * 4
+    await embed_texts(encode, "minilm", ["a"], soon(), dimensions=DIMENSION)
+    with pytest.raises(InvalidInput, match=f"shortened to 2 dimensions, or to be whole .{DIMENSION}.; got"):
+        await embed_texts(encode, "minilm", ["a"], soon(), dimensions=3)
