@@ -36,7 +36,7 @@ from facade.routes import (
     rerank,
 )
 from facade.routes import generate as generate_routes
-from facade.routes.direct import Direct
+from facade.routes.direct import Direct, build_documented_router
 from facade.routes.templates import build_namer
 from facade.server import Drain
 from facade.telemetry import Metrics
@@ -55,6 +55,16 @@ if TYPE_CHECKING:
 
 SAMPLE_INTERVAL_S = 1.0
 """How often watched gauges are looked up, in seconds; scrapes come every 15."""
+
+DOCUMENTED = (
+    predict.DOCUMENTED,
+    embeddings.DOCUMENTED,
+    classify.DOCUMENTED,
+    rerank.DOCUMENTED,
+    chat.DOCUMENTED,
+    completions.DOCUMENTED,
+)
+"""The endpoints of the short way, in the order of the documentation."""
 
 DOCS_PATHS = frozenset({"/docs", "/openapi.json"})
 
@@ -139,15 +149,7 @@ def build_app(
     has_docs = settings.environment == "development"
     app = _make_api(lifespan, has_docs=has_docs)
     app.include_router(operations.build_router(catalogue, metrics, drain))
-    for path, router in (
-        ("/predict", predict.build_router),
-        ("/v1/embeddings", embeddings.build_router),
-        ("/v1/classify", classify.build_router),
-        ("/v1/rerank", rerank.build_router),
-        ("/v1/chat/completions", chat.build_router),
-        ("/v1/completions", completions.build_router),
-    ):
-        app.include_router(router(endpoints[path]))
+    app.include_router(build_documented_router(endpoints, DOCUMENTED))
     app.include_router(models.build_router(catalogue))
     find_generate = generate_routes.build_finder(generate)
     app.include_router(generate_routes.build_router(find_generate))

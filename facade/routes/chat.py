@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastapi import APIRouter
-
 from facade.errors import InvalidInput
 from facade.inference.prompts import RESERVED, find_template, render_prompt
 from facade.inference.tool_parser import ToolParser
 from facade.inference.tools import ForcedParser, find_format, force_calls
 from facade.routes.chat_answer import ChatAnswer, Voice
-from facade.routes.direct import EventStream, add_documented
+from facade.routes.direct import Documented, EventStream
 from facade.routes.openai_generation import start_generation
 from facade.schemas.chat import ChatRequest, NamedChoice, chat_sampling, read_chat, read_tools
 from facade.schemas.generation import to_constraint, write_constraint
@@ -43,6 +41,9 @@ class _Plan(NamedTuple):
 
     renamed: Mapping[str, str]
     """Sampling parameters under the names that the caller gave them."""
+
+
+DOCUMENTED = Documented("/v1/chat/completions", "openai", ChatRequest, "Answer a conversation.")
 
 
 def build_endpoint(generate: Generate, *, max_prompt_bytes: int) -> Endpoint:
@@ -78,23 +79,6 @@ def build_endpoint(generate: Generate, *, max_prompt_bytes: int) -> Endpoint:
         return await answer.whole()
 
     return create_chat_completion
-
-
-def build_router(endpoint: Endpoint) -> APIRouter:
-    """
-    Make the routes.
-
-    Args:
-        endpoint: What answers.
-
-    Returns:
-        The router.
-    """
-    router = APIRouter(tags=["openai"])
-
-    about = "Answer a conversation."
-    add_documented(router, "/v1/chat/completions", endpoint, wire_model=ChatRequest, about=about)
-    return router
 
 
 def _make_plan(wanted: ChatRequest, model: ServedModel, max_prompt_bytes: int) -> _Plan:

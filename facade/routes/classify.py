@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import orjson
-from fastapi import APIRouter
 
 from facade.inference.classify import classify_inputs
-from facade.routes.direct import add_documented
+from facade.routes.direct import Documented
 from facade.schemas import decode
 from facade.schemas.classify import CLASSIFY_DECODER, ClassifyRequest
 
@@ -16,6 +15,11 @@ if TYPE_CHECKING:
     from facade.context import RequestContext
     from facade.inference.encode import Encode
     from facade.routes.direct import Endpoint
+
+
+DOCUMENTED = Documented(
+    "/v1/classify", "classification", ClassifyRequest, "Score the labels of one text or image, or of several."
+)
 
 
 def build_endpoint(encode: Encode) -> Endpoint:
@@ -58,20 +62,3 @@ def build_endpoint(encode: Encode) -> Endpoint:
         )
 
     return classify
-
-
-def build_router(endpoint: Endpoint) -> APIRouter:
-    """
-    Make the routes.
-
-    Args:
-        endpoint: What answers.
-
-    Returns:
-        The router.
-    """
-    router = APIRouter(tags=["classification"])
-
-    about = "Score the labels of one text or image, or of several."
-    add_documented(router, "/v1/classify", endpoint, wire_model=ClassifyRequest, about=about)
-    return router

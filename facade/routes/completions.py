@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import APIRouter
 
-from facade.routes.direct import EventStream, add_documented
+from facade.routes.direct import Documented, EventStream
 from facade.routes.openai_generation import (
     completion_logprobs,
     end_stream,
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
     from facade.inference.generate import Generate
     from facade.inference.generation import Generation, Piece, Sampling
     from facade.routes.direct import Endpoint
+
+
+DOCUMENTED = Documented("/v1/completions", "openai", CompletionsRequest, "Go on with one prompt or several.")
 
 
 def build_endpoint(generate: Generate) -> Endpoint:
@@ -71,23 +73,6 @@ def build_endpoint(generate: Generate) -> Endpoint:
         return EventStream(answer.frames(generations)) if wanted.stream else await answer.whole(generations)
 
     return create_completion
-
-
-def build_router(endpoint: Endpoint) -> APIRouter:
-    """
-    Make the routes.
-
-    Args:
-        endpoint: What answers.
-
-    Returns:
-        The router.
-    """
-    router = APIRouter(tags=["openai"])
-
-    about = "Go on with one prompt or several."
-    add_documented(router, "/v1/completions", endpoint, wire_model=CompletionsRequest, about=about)
-    return router
 
 
 class _Answer:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
 from facade.context import context_of
@@ -21,9 +21,9 @@ from facade.problems import to_frame
 from facade.schemas import to_openapi_body
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from enum import Enum
 
-    from fastapi import APIRouter
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from facade.context import RequestContext
@@ -139,6 +139,47 @@ async def _send_events(stream: EventStream, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+class Documented(NamedTuple):
+    """What FastAPI's documentation says of an endpoint of the short way."""
+
+    path: str
+    """The exact path."""
+
+    tag: str
+    """The surface that it belongs to."""
+
+    wire_model: type[Any]
+    """The `msgspec.Struct` of its body."""
+
+    about: str
+    """What it does, in a sentence."""
+
+
+def build_documented_router(endpoints: Mapping[str, Endpoint], documented: Iterable[Documented]) -> APIRouter:
+    """
+    Make FastAPI's routes of the endpoints that `Direct` has.
+
+    Args:
+        endpoints: By exact path.
+
+        documented: What the documentation says of each.
+
+    Returns:
+        The router.
+    """
+    router = APIRouter()
+    for about in documented:
+        add_documented(
+            router,
+            about.path,
+            endpoints[about.path],
+            wire_model=about.wire_model,
+            about=about.about,
+            tags=[about.tag],
+        )
+    return router
+
+
 def add_documented(
     router: APIRouter,
     path: str,
@@ -146,6 +187,7 @@ def add_documented(
     *,
     wire_model: type[Any],
     about: str,
+    tags: list[str | Enum] | None = None,
     find_endpoint: Callable[[str], tuple[Endpoint, str] | None] = lambda _: None,
 ) -> None:
     """
@@ -161,6 +203,8 @@ def add_documented(
         wire_model: The `msgspec.Struct` of its body.
 
         about: What it does, in a sentence, for the documentation.
+
+        tags: What it is listed under; None leaves that to the router.
 
         find_endpoint: What `Direct` finds the endpoint of a template's path with.
     """
@@ -180,6 +224,7 @@ def add_documented(
         methods=["POST"],
         name=path.rpartition("/")[2],
         description=about,
+        tags=tags,
         openapi_extra=to_openapi_body(wire_model),
     )
 

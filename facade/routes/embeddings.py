@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
-from fastapi import APIRouter
 
 from facade.inference.embed import embed_texts
-from facade.routes.direct import add_documented
+from facade.routes.direct import Documented
 from facade.schemas import decode
 from facade.schemas.openai import EMBEDDINGS_DECODER, EmbeddingsRequest
 
@@ -22,6 +21,11 @@ if TYPE_CHECKING:
     from facade.inference.embed import Embeddings
     from facade.inference.encode import Encode
     from facade.routes.direct import Endpoint
+
+
+DOCUMENTED = Documented(
+    "/v1/embeddings", "openai", EmbeddingsRequest, "Turn one text or several into vectors."
+)
 
 
 def build_endpoint(encode: Encode, observe_stage: Callable[[str, float], None]) -> Endpoint:
@@ -53,23 +57,6 @@ def build_endpoint(encode: Encode, observe_stage: Callable[[str, float], None]) 
         return content
 
     return create_embeddings
-
-
-def build_router(endpoint: Endpoint) -> APIRouter:
-    """
-    Make the routes.
-
-    Args:
-        endpoint: What answers.
-
-    Returns:
-        The router.
-    """
-    router = APIRouter(tags=["openai"])
-
-    about = "Turn one text or several into vectors."
-    add_documented(router, "/v1/embeddings", endpoint, wire_model=EmbeddingsRequest, about=about)
-    return router
 
 
 def to_body(answer: Embeddings, encoding_format: str) -> bytes:

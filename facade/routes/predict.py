@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from fastapi import APIRouter
-
 from facade.errors import InvalidInput
-from facade.routes.direct import add_documented
+from facade.routes.direct import Documented
 from facade.schemas import decode
 from facade.schemas.predict import PREDICT_DECODER, PredictRequest
 
@@ -43,6 +41,14 @@ class PlainTask(Protocol):
         """
 
 
+DOCUMENTED = Documented(
+    "/predict",
+    "plain",
+    PredictRequest,
+    "Run a model on one input or several; the result has the shape of the input.",
+)
+
+
 def build_endpoint(
     catalogue: Catalogue, tasks: Mapping[str, PlainTask], default_model: str | None
 ) -> Endpoint:
@@ -72,23 +78,6 @@ def build_endpoint(
         return await answer(wanted, model, context)
 
     return predict
-
-
-def build_router(endpoint: Endpoint) -> APIRouter:
-    """
-    Make the routes.
-
-    Args:
-        endpoint: What answers.
-
-    Returns:
-        The router.
-    """
-    router = APIRouter(tags=["plain"])
-
-    about = "Run a model on one input or several; the result has the shape of the input."
-    add_documented(router, "/predict", endpoint, wire_model=PredictRequest, about=about)
-    return router
 
 
 def choose_model(catalogue: Catalogue, default_model: str | None, globs: tuple[str, ...]) -> str:

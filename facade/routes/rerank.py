@@ -6,10 +6,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import orjson
-from fastapi import APIRouter
 
 from facade.inference.rerank import rerank_documents
-from facade.routes.direct import add_documented
+from facade.routes.direct import Documented
 from facade.schemas import decode
 from facade.schemas.rerank import RERANK_DECODER, RerankRequest
 
@@ -17,6 +16,11 @@ if TYPE_CHECKING:
     from facade.context import RequestContext
     from facade.inference.encode import Encode
     from facade.routes.direct import Endpoint
+
+
+DOCUMENTED = Documented(
+    "/v1/rerank", "reranking", RerankRequest, "Order documents by how well they answer a query."
+)
 
 
 def build_endpoint(encode: Encode) -> Endpoint:
@@ -60,20 +64,3 @@ def build_endpoint(encode: Encode) -> Endpoint:
         )
 
     return rerank
-
-
-def build_router(endpoint: Endpoint) -> APIRouter:
-    """
-    Make the routes.
-
-    Args:
-        endpoint: What answers.
-
-    Returns:
-        The router.
-    """
-    router = APIRouter(tags=["reranking"])
-
-    about = "Order documents by how well they answer a query."
-    add_documented(router, "/v1/rerank", endpoint, wire_model=RerankRequest, about=about)
-    return router
