@@ -17,9 +17,7 @@ from export.targets import ACCELERATORS, PRECISIONS
 @click.command(epilog=EPILOG)
 @click.argument("model")
 @click.option("--name", required=True, help="Name of the model in Triton and in the API.")
-@click.option(
-    "--task", help=f"One of: {', '.join(asked.TASKS)}.  [default: found from the model's files]"
-)
+@click.option("--task", help=f"One of: {', '.join(asked.TASKS)}.  [default: found from the model's files]")
 @click.option(
     "--target",
     default="cpu",
