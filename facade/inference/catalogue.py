@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from facade.access.authorize import check_globs, may_use
-from facade.errors import BackendUnavailable, FacadeError, ModelNotFound
+from facade.errors import BackendUnavailable, FacadeError, InvalidInput, ModelNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from facade.triton.interface import ModelDescription, TritonBackend
 
@@ -228,6 +228,34 @@ class Catalogue:
             param="model",
             code="model_not_found",
         )
+
+    def find_for(self, tasks: Sequence[str], name: str, globs: tuple[str, ...]) -> ServedModel:
+        """
+        Look up a model for certain tasks.
+
+        Args:
+            tasks: What it may be for.
+
+            name: As the caller wrote it.
+
+            globs: Patterns of the names that the caller may use.
+
+        Returns:
+            The model.
+
+        Raises:
+            InvalidInput: If it is for something else.
+
+            ModelNotFound: If there is no such model.
+
+            PermissionDenied: If the caller may not use it.
+        """
+        model = self.find(name, globs)
+        if model.card.task not in tasks:
+            raise InvalidInput(
+                f"The model {name!r} is for {model.card.task}, not for {' or '.join(tasks)}.", param="model"
+            )
+        return model
 
     def _check_loaded(self) -> None:
         if not self.has_loaded:

@@ -109,13 +109,7 @@ class Encode:
 
             PermissionDenied: If the caller may not use it.
         """
-        model = self._catalogue.find(model_name, context.key_models)
-        if model.card.task not in tasks:
-            raise InvalidInput(
-                f"The model {model_name!r} is for {model.card.task}, not for {' or '.join(tasks)}.",
-                param="model",
-            )
-        return model
+        return self._catalogue.find_for(tasks, model_name, context.key_models)
 
     async def answer(
         self, model_name: str, tasks: Sequence[str], items: Sequence[bytes], context: RequestContext

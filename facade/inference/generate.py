@@ -14,7 +14,7 @@ import msgspec
 
 from facade.cache.keys import ItemKeys
 from facade.cache.policy import cache_scope, cache_ttl_s, is_kept, parse_cache_control
-from facade.errors import FacadeError, InvalidInput, ModelNotFound, NotCached, VersionNotReady
+from facade.errors import FacadeError, ModelNotFound, NotCached, VersionNotReady
 from facade.inference.encode import encode_texts
 from facade.inference.fair_queue import Share
 from facade.inference.generation import TASK, check_sampling
@@ -119,12 +119,7 @@ class Generate:
 
             PermissionDenied: If the caller may not use it.
         """
-        model = self._catalogue.find(model_name, context.key_models)
-        if model.card.task != TASK:
-            raise InvalidInput(
-                f"The model {model_name!r} is for {model.card.task}, not for {TASK}.", param="model"
-            )
-        return model
+        return self._catalogue.find_for((TASK,), model_name, context.key_models)
 
     def check_prompts(self, prompts: Sequence[str], name_prompt: Callable[[int], str]) -> None:
         """

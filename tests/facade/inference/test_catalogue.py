@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from facade.errors import BackendUnavailable, ModelNotFound
+from facade.errors import BackendUnavailable, InvalidInput, ModelNotFound
 from facade.inference.catalogue import Catalogue
 from facade.triton.interface import ModelDescription
 
@@ -98,3 +98,13 @@ async def test_a_lost_triton_keeps_its_models() -> None:
 
     assert catalogue.find("m").name == "m"
     assert not catalogue.is_current
+
+
+async def test_a_model_for_something_else_is_refused() -> None:
+    """The model exists, so this is the caller's mistake, and what it is for is said."""
+    catalogue = Catalogue(Described(described("minilm", task="embedding")), 1)
+    await catalogue.refresh()
+
+    assert catalogue.find_for(("embedding", "reranking"), "minilm", ("*",)).name == "minilm"
+    with pytest.raises(InvalidInput, match="is for embedding, not for reranking or text-classification"):
+        catalogue.find_for(("reranking", "text-classification"), "minilm", ("*",))
