@@ -28,7 +28,14 @@ from export.tune_driver import CandidateFailed, Driver
 from export.tune_files import Scratch, publish_tuned
 from export.tune_search import Candidate, Fight, Measured, Measurement, best, fight, search
 from export.tune_server import find_server, running_server
-from export.tune_settings import Served, make_space, read_served, read_settings, write_settings
+from export.tune_settings import (
+    Served,
+    make_space,
+    read_served,
+    read_settings,
+    suggest_settings,
+    write_settings,
+)
 from export.tune_traffic import Traffic, make_traffic, read_traffic
 
 SEARCH_SHARE = 0.7
@@ -182,6 +189,7 @@ class _Session:
         self._started = time.monotonic()
         self._count = 0
         self._load_s = 0.0
+        self._loaded: dict[str, int] | None = None
 
     def run(self) -> tuple[list[Measured], Fight | None]:
         """Search, then compare the winner with the present settings, if it isn't them."""
@@ -189,7 +197,8 @@ class _Session:
         self._driver.check(self._load(present))
         self._started = time.monotonic()
         keeps_batch = bool(self._options.candidate or self._options.tritons)
-        space = make_space(self._served, len(os.sched_getaffinity(0)), keeps_batch=keeps_batch)
+        cores = len(os.sched_getaffinity(0))
+        space = make_space(self._served, cores, keeps_batch=keeps_batch)
         found = search(
             space,
             present,
@@ -197,6 +206,7 @@ class _Session:
             p99_ms=self._options.p99_ms,
             first_candidates=self._count_candidates(),
             seed=self._options.seed,
+            suggested=suggest_settings(self._served, space, cores),
             # The present settings are always measured: without them there is nothing to compare with.
             may_go_on=lambda: self._count == 0 or self._left_s(SEARCH_SHARE) > self._load_s + WINDOW_S,
         )
@@ -208,9 +218,12 @@ class _Session:
         return found, self._fight(winner.candidate, present)
 
     def _load(self, candidate: Candidate) -> str:
-        began = time.monotonic()
-        self._driver.load(_SLOT, write_settings(self._served, candidate))
-        self._load_s = time.monotonic() - began
+        if candidate != self._loaded:
+            began = time.monotonic()
+            self._loaded = None
+            self._driver.load(_SLOT, write_settings(self._served, candidate))
+            self._loaded = dict(candidate)
+            self._load_s = time.monotonic() - began
         return _SLOT
 
     def _left_s(self, share: float = 1.0) -> float:

@@ -126,6 +126,7 @@ def search(
     p99_ms: float,
     first_candidates: int,
     seed: int = 0,
+    suggested: Sequence[Candidate] = (),
     may_go_on: Callable[[], bool] = lambda: True,
 ) -> list[Measured]:
     """
@@ -144,13 +145,15 @@ def search(
 
         seed: Of the sample.
 
+        suggested: Settings that experience says are good; measured right after the present ones.
+
         may_go_on: Asked before each measurement; False ends the search with what is known.
 
     Returns:
         All measurements, in their order; `best` picks the winner.
     """
     chooser = random.Random(seed)  # noqa: S311 - a reproducible sample, no secret
-    running = _begin(space, present, first_candidates, chooser)
+    running = _begin(space, (present, *suggested), first_candidates, chooser)
     found: list[Measured] = []
     rung = 0
     while True:
@@ -243,13 +246,15 @@ def worth(measurement: Measurement, p99_ms: float) -> float:
     return p99_ms / measurement.p99_ms
 
 
-def _begin(space: Space, present: Candidate, count: int, chooser: random.Random) -> list[Mapping[str, int]]:
-    """Give the present settings, some of their neighbours, and a sample of the rest."""
-    neighbours = list(space.neighbours(present))
+def _begin(
+    space: Space, known: Sequence[Candidate], count: int, chooser: random.Random
+) -> list[Mapping[str, int]]:
+    """Give the present settings and the suggested ones, some neighbours of the present, and a sample of the rest."""
+    neighbours = list(space.neighbours(known[0]))
     chooser.shuffle(neighbours)
     sampled = (space.sample(chooser) for _ in range(10 * count))
     drawn = [one for one in sampled if one is not None]
-    return _distinct([present, *neighbours[: (count - 1) // 3], *drawn])[:count]
+    return _distinct([*known, *neighbours[: (count - 1) // 3], *drawn])[:count]
 
 
 def _distinct(candidates: Iterable[Candidate]) -> list[Mapping[str, int]]:

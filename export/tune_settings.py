@@ -14,6 +14,7 @@ from typing import Any
 from export import config_pbtxt
 from export.config_pbtxt import from_text
 from export.errors import RepositoryError
+from export.profiles import CPU_GROUPING, cpu_profile
 from export.transition import CORE_CONFIG, DOOR_CONFIG, Folders
 from export.tune_search import Candidate, Space
 
@@ -168,6 +169,37 @@ def make_space(served: Served, cores: int, *, keeps_batch: bool) -> Space:
         return candidate["core_instances"] * candidate.get("core_threads", 0) <= max(cores, 2)
 
     return Space({name: values for name, values in choices.items() if name in present}, is_possible)
+
+
+def suggest_settings(served: Served, space: Space, cores: int) -> list[dict[str, int]]:
+    """
+    Give what an export for this machine would choose today.
+
+    Args:
+        served: How the version is served.
+
+        space: What may be chosen.
+
+        cores: Processor cores that Triton may use.
+
+    Returns:
+        One combination; none for a GPU, whose exports don't depend on the machine.
+    """
+    if served.is_on_gpu:
+        return []
+    profile = cpu_profile(cores)
+    chosen = {
+        "door_instances": profile.door_instances,
+        "core_instances": profile.core_instances,
+        "core_threads": profile.core_threads,
+        "max_batch_size": profile.max_batch_size,
+        "queue_delay_us": 0,
+        "limit_tokens": CPU_GROUPING.limit_tokens,
+        "call_tokens": round(CPU_GROUPING.call_tokens),
+    }
+    present = read_settings(served)
+    fixed = {name for name, values in space.choices.items() if len(values) == 1}
+    return [present | {name: value for name, value in chosen.items() if name in present.keys() - fixed}]
 
 
 def write_settings(served: Served, candidate: Candidate) -> Served:

@@ -89,6 +89,13 @@ def test_each_rung_is_smaller_and_longer() -> None:
     assert all(SPACE.is_possible(one.candidate) for one in found)
 
 
+def test_what_experience_suggests_comes_first() -> None:
+    """So that the shortest search has something good to compare."""
+    found = search(SPACE, POOR, machine(0), p99_ms=50, first_candidates=9, suggested=[GOOD])
+
+    assert [one.candidate for one in found[:2]] == [POOR, GOOD]
+
+
 def test_the_search_ends_when_its_time_is_over() -> None:
     """What was measured by then counts."""
     left = iter([True] * 5)
