@@ -109,6 +109,9 @@ def _with_options(server: Sequence[str], repository: Path) -> tuple[str, list[st
     ports = _free_ports(3)
     names = ("grpc", "http", "metrics")
     options = [f"--{name}-port={port}" for name, port in zip(names, ports, strict=True)]
+    options += [f"--{name}-address=127.0.0.1" for name in names]
+    # Shared memory of its own: a Triton that serves the same machine must not meet this one's.
+    options.append(f"--backend-config=python,shm-region-prefix-name=tune-{os.getpid()}-")
     control = ["--model-control-mode=explicit", f"--model-repository={repository}"]
     return f"127.0.0.1:{ports[0]}", [*server, *control, *options]
 
