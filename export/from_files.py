@@ -150,10 +150,14 @@ def find_max_input_tokens(folder: Path, config: dict[str, Any], task: str) -> in
         Tokens, special tokens included.
 
     Raises:
-        ModelUnreadable: If no file says.
+        ModelUnreadable: If no file says, or one says less than a token.
     """
     own = read_json(folder / "sentence_bert_config.json", default={}).get("max_seq_length")
     if own:
+        if int(own) < 1:
+            raise ModelUnreadable(
+                f"max_seq_length in {folder / 'sentence_bert_config.json'} is {own}; set it to a number of tokens."
+            )
         return int(own)
     positions = config.get("max_position_embeddings")
     if positions and task != "embedding" and config.get("model_type") in _OFFSET_POSITIONS:

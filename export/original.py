@@ -84,7 +84,7 @@ def asking(source: SourceModel) -> Iterator[None]:
     except Exception as error:
         raise ModelUnreadable(
             f"The original '{source.model_id}' fails by itself, so nothing can be compared with it: "
-            f"{_first_line(error)}. Check that its tokenizer files belong to its weights."
+            f"{_first_line(error)}. Check that its tokenizer or image processor belongs to its weights."
         ) from error
 
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from export.artifacts import Draft, ParityReport, SourceModel
 from export.errors import ParityFailed
-from export.original import quiet
+from export.original import asking
 from export.original_image import load_image_original
 from export.parity import Comparison, Float64Array
 from export.runtime.image_encoder.images import decode, read_preprocessing, to_pixels
@@ -52,6 +52,8 @@ def compare_images(source: SourceModel, draft: Draft, precision: str) -> ParityR
         The figures, all within the tolerance.
 
     Raises:
+        ModelUnreadable: If the original fails by itself.
+
         ParityFailed: If one of them isn't, naming the worst picture.
     """
     model, processor = load_image_original(source)
@@ -61,7 +63,7 @@ def compare_images(source: SourceModel, draft: Draft, precision: str) -> ParityR
         names = [name for name, _ in files]
         pixels, scores = door.classify([raw for _, raw in files])
         pictures = [ImageOps.exif_transpose(Image.open(io.BytesIO(raw))).convert("RGB") for _, raw in files]
-        with quiet(), torch.no_grad():
+        with asking(source), torch.no_grad():
             expected_pixels = np.stack(
                 [processor(one, return_tensors="np")["pixel_values"][0] for one in pictures]
             )

@@ -115,6 +115,13 @@ def test_values_of_another_kind_are_unreadable(
         find_model(asked)
 
 
+def test_a_limit_below_one_token_is_unreadable(asked: ExportOptions, folder: Path) -> None:
+    """The tokenizer would only overflow on it, long after the graph was made."""
+    edit_json(folder / "sentence_bert_config.json", max_seq_length=-1)
+    with pytest.raises(ModelUnreadable, match="is -1; set it to a number of tokens"):
+        find_model(asked)
+
+
 def test_remote_code_is_refused_unless_trusted(asked: ExportOptions, folder: Path) -> None:
     """A model that brings Python code needs the flag, wherever it hides the code."""
     edit_json(folder / "config.json", auto_map={"AutoModel": "modeling.py"})

@@ -89,6 +89,16 @@ def test_a_processor_that_the_door_cannot_repeat_is_refused(tmp_path: Path) -> N
     assert not (tmp_path / "repository" / "odd").exists()
 
 
+def test_a_processor_that_fails_by_itself_is_unreadable(options: ExportOptions, tmp_path: Path) -> None:
+    """A ViT's processor takes no shortest edge; transformers only says so when it is used."""
+    crop = {"do_center_crop": True, "crop_size": {"height": 32, "width": 32}}
+    folder = make_tiny_vit(tmp_path / "odd", size={"shortest_edge": 32}, **crop)
+    odd = replace(options, model=str(folder), repository=tmp_path / "repository")
+    with pytest.raises(ModelUnreadable, match=r"fails by itself, so nothing can be compared.*height.*width"):
+        pipeline.run_export(odd, Progress(None))
+    assert [path.name for path in odd.repository.iterdir()] == [".lock"]
+
+
 def test_a_model_without_its_processor_is_refused(options: ExportOptions, tmp_path: Path) -> None:
     """The file that is missing is named."""
     folder = make_tiny_vit(tmp_path / "bare")
