@@ -82,11 +82,12 @@ def read_release(card: Mapping[str, Any] | None, on_disk: Sequence[int]) -> Rele
         # Written before there were moves: then every older version was stable once.
         previous = sorted((version for version in on_disk if version < stable), reverse=True)
     rolled_back_from = found.get("rolled_back_from")
-    has_share = canary is not None and isinstance(percent, int | float) and 0 <= percent <= WHOLE_PERCENT
+    if canary is None or not isinstance(percent, int | float) or not 0 <= percent <= WHOLE_PERCENT:
+        percent = 0.0
     return Release(
         stable=stable,
         canary=canary,
-        canary_percent=float(percent) if has_share else 0.0,
+        canary_percent=float(percent),
         previous=tuple(version for version in previous if version in on_disk and version != stable),
         rolled_back_from=rolled_back_from if _is_version(rolled_back_from) else None,
     )
