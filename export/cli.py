@@ -10,7 +10,9 @@ import click
 from export.commands.convert import export
 from export.commands.hardware import COMMANDS as HARDWARE_COMMANDS
 from export.commands.release import COMMANDS as RELEASE_COMMANDS
+from export.commands.report import report
 from export.commands.shared import EPILOG
+from export.commands.tune import tune
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,5 +21,6 @@ def main() -> None:
 
 
 main.add_command(export)
-for _command in (*RELEASE_COMMANDS, *HARDWARE_COMMANDS):
+main.add_command(tune)
+for _command in (*RELEASE_COMMANDS, *HARDWARE_COMMANDS, report):
     main.add_command(_command)

@@ -203,7 +203,7 @@ def scatter(
     drawn += [_marker(series.index(p.series), x_scale.at(p.across), y_scale.at(p.up)) for p in points]
     drawn += [
         _text((left + WIDTH - _RIGHT) / 2, height + 38, units[0], "quiet", "middle"),
-        _text(left - 8, _TOP, units[1], "quiet", "start"),
+        _text(left - 8, _TOP + 4, units[1], "quiet", "end"),
     ]
     return _with_legend(title, f"{len(points)} points, in the table as well", drawn, height + 48, series)
 
