@@ -137,7 +137,10 @@ def test_predict_and_models_know_the_model(facade: Facade, original: SentenceTra
     listed = httpx.get(f"{facade.url}/v1/models", headers=facade.headers).json()["data"]
 
     assert cosine(answer.json()["result"], original.encode("Hello, world.")) >= MIN_COSINE
-    assert [(m["id"], m["dimension"], m["max_input_tokens"]) for m in listed] == [("minilm", 384, 256)]
+    known = {entry["id"]: entry for entry in listed}
+    assert set(known) == {"minilm", "tiny-chat"}
+    assert (known["minilm"]["dimension"], known["minilm"]["max_input_tokens"]) == (384, 256)
+    assert known["tiny-chat"]["max_input_tokens"] == 1023
 
 
 def test_two_thousand_texts_travel_in_one_request(facade: Facade) -> None:
