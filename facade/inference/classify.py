@@ -100,7 +100,12 @@ async def classify_inputs(
         ]
     else:
         items = encode_texts(inputs, limits=encode.limits, param=param)
-    encoded = await encode.answer(model_name, TASKS, items, context)
+    try:
+        encoded = await encode.answer(model_name, TASKS, items, context)
+    except InvalidInput as error:
+        # Only the door can tell a broken image; it knows no fields.
+        error.param = error.param or param
+        raise
     if not truncate:
         refuse_long_items(encoded, name_items(param, len(inputs)))
     scores = [rank_labels(answer.values, encoded.model, top_k) for answer in encoded.answers]

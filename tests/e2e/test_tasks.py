@@ -129,6 +129,7 @@ def test_a_broken_image_harms_no_neighbour(facade: Facade) -> None:
 
     assert both.status_code == 400
     assert "is none of JPEG, PNG, WEBP" in both.json()["error"]["message"]
+    assert both.json()["error"]["param"] == "input"
     assert alone.status_code == 200
 
 
