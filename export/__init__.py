@@ -15,6 +15,7 @@ The export CLI: a Hugging Face model in, a Triton model repository out.
     to_triton         door and core as folders, then published as one version
     parity…, tolerances    the folders just assembled, run and compared with the original; how equal is equal
     manifest, releases, release_…, transition, following    provenance; versions that appear and move in one step
+    tune…             the settings of a version, searched with real requests on the machine that serves it
     report/           one version as a page for a reviewer
     artifacts         the frozen values that travel between the steps
     profiles          every number that depends on the hardware, with its source
