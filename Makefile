@@ -16,10 +16,10 @@ READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.
 LOCAL := $(PYTHON) -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint types layers check bench soak clean
+.PHONY: help serve install test lint types layers check bench bench-decoder soak clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make serve takes PORT API_KEY MODEL NAME HOST TRITON_HTTP_PORT TRITON_GRPC_PORT TRITON_METRICS_PORT;'
 	@echo '  every target takes PYTHON, the interpreter that .venv and .triton are made with (now: $(PYTHON)).'
@@ -56,6 +56,11 @@ check: lint types layers test  ## everything that CI runs
 bench:  ## measure on this machine, for minutes
 	@$(LOCAL) install export test
 	$(VENV)/python -m tests.load.bench $(BENCH)
+
+bench-decoder:  ## measure text generation, alone and through Triton and the façade
+	@$(LOCAL) install export test
+	$(VENV)/python -m tests.load.decoder.bench $(BENCH)
+	$(VENV)/python -m tests.load.decoder.served $(BENCH)
 
 soak:  ## half an hour of load; whose memory grows?
 	@$(LOCAL) install export test
