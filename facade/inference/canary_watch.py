@@ -30,6 +30,9 @@ FALSE_ALARM_RATE = 0.001
 """
 The chance that a canary no worse than stable is ever dropped, both tests together, for one release and one façade
 process: at a thousand releases with four processes each, about four are dropped for nothing, at most.
+
+It doesn't hold for a model that refuses inputs at random: what only the canary refuses counts against it
+(`release_split`), and what stable refuses is taken for the caller's fault.
 """
 
 ERROR_MARGIN = 0.01
