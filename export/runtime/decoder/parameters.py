@@ -120,7 +120,7 @@ class Parameters:
     """Most tokens of each answer."""
 
     min_tokens: int = 0
-    """Tokens before which neither a stop nor the model ends an answer; `max_tokens` does, and a form that is complete."""
+    """Tokens before which neither stops nor the model end an answer; `max_tokens` and a form that is complete do."""
 
     logprobs: int | None = None
     """Alternatives whose log probability is told for each token; 0 tells the chosen one's alone, None nothing."""
