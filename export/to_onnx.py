@@ -50,10 +50,10 @@ def convert_embedder(source: SourceModel, folder: Path) -> Graph:
         ConversionFailed: If optimum can't trace it, or the graph doesn't run.
     """
     original = load_original(source)
-    with _as_conversion_error(source):
-        path = _trace(original, folder, "feature-extraction")
+    with as_conversion_error(source):
+        path = trace(original, folder, "feature-extraction")
         model = onnx.load(str(path), load_external_data=False)
-        _keep_output(model, SENTENCE_OUTPUT)
+        keep_output(model, SENTENCE_OUTPUT)
         output = SENTENCE_OUTPUT
         if original.truncate_dim is not None:
             output = SHORTENED_OUTPUT
@@ -89,19 +89,16 @@ def convert_classifier(
     Raises:
         ConversionFailed: If optimum can't trace it, or the graph doesn't run.
     """
-    with _as_conversion_error(source):
-        path = _trace(model, folder, "text-classification")
+    with as_conversion_error(source):
+        path = trace(model, folder, "text-classification")
         graph = onnx.load(str(path), load_external_data=False)
-        _keep_output(graph, LOGITS_OUTPUT)
-        node = helper.make_node(activation, [LOGITS_OUTPUT], [output])
-        if activation == "Softmax":
-            node.attribute.append(helper.make_attribute("axis", 1))
-        _append(graph, node)
+        keep_output(graph, LOGITS_OUTPUT)
+        append_activation(graph, activation, output)
         return _finish_graph(graph, path, output)
 
 
 @contextmanager
-def _as_conversion_error(source: SourceModel) -> Iterator[None]:
+def as_conversion_error(source: SourceModel) -> Iterator[None]:
     """Turn whatever the exporter raises into one sentence, but for a full disk: that is the repository's trouble."""
     try:
         yield
@@ -115,7 +112,7 @@ def _as_conversion_error(source: SourceModel) -> Iterator[None]:
         ) from error
 
 
-def _trace(model: Any, folder: Path, task: str) -> Path:
+def trace(model: Any, folder: Path, task: str) -> Path:
     """Let optimum write the graph, and nothing else."""
     with quiet():
         # Validation is off because optimum's own compares one input and only warns; parity does it properly.
@@ -127,7 +124,7 @@ def _trace(model: Any, folder: Path, task: str) -> Path:
     return path
 
 
-def _keep_output(model: onnx.ModelProto, name: str) -> None:
+def keep_output(model: onnx.ModelProto, name: str) -> None:
     """Cut off every output but one."""
     for output in [output for output in model.graph.output if output.name != name]:
         model.graph.output.remove(output)
@@ -137,6 +134,28 @@ def _append(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
     """Let the graph's one output go through one more node."""
     model.graph.node.append(node)
     model.graph.output[0].name = node.output[0]
+
+
+def append_activation(model: onnx.ModelProto, activation: Activation, output: str) -> None:
+    """
+    Let a classifier's logits become scores in the graph.
+
+    Args:
+        model: The graph; its one output is *LOGITS_OUTPUT*.
+
+        activation: What makes scores of the logits.
+
+        output: What the scores are called.
+    """
+    node = helper.make_node(activation, [LOGITS_OUTPUT], [output])
+    if activation == "Softmax":
+        node.attribute.append(helper.make_attribute("axis", 1))
+    _append(model, node)
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Read the version of ONNX's own operators that a graph uses."""
+    return int(next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}))
 
 
 def _finish_graph(model: onnx.ModelProto, path: Path, output: str) -> Graph:
@@ -153,7 +172,7 @@ def _finish_graph(model: onnx.ModelProto, path: Path, output: str) -> Graph:
         inputs=tuple(TensorSpec(name, "INT64", (-1,)) for name in input_names),
         output_name=output,
         width=width,
-        opset=next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}),
+        opset=opset_of(model),
     )
 
 
