@@ -41,6 +41,7 @@ from facade.routes.templates import build_namer
 from facade.server import Drain
 from facade.telemetry import Metrics
 from facade.tracing import set_up_tracing
+from facade.triton.channel import TlsFiles
 from facade.triton.client import TritonClient
 
 if TYPE_CHECKING:
@@ -92,12 +93,16 @@ def build_app(
         KeysInvalid: If there are no keys, or they can't be used as they are written.
 
         TracingUnavailable: If traces are wanted and can't be had.
+
+        TlsUnusable: If a certificate or a key for Triton can't be used.
     """
     metrics = metrics or Metrics()
     drain = drain or Drain()
     request_log = RequestLog()
     tracing = set_up_tracing(settings.otlp_endpoint, __version__)
-    triton = TritonClient(settings.triton_url, tracing.interceptors() if tracing else ())
+    triton = TritonClient(
+        settings.triton_url, tracing.interceptors() if tracing else (), _tls_files(settings)
+    )
     catalogue = Catalogue(triton, settings.catalogue_interval_s)
     callers = Callers(settings, metrics)
     cache = build_cache(settings, metrics)
@@ -182,6 +187,12 @@ def _make_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], 
     app.add_exception_handler(StarletteHTTPException, _answer_http_exception)
     app.add_exception_handler(Exception, _answer_error)
     return app
+
+
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    if settings.triton_tls_ca_file is None:
+        return None
+    return TlsFiles(settings.triton_tls_ca_file, settings.triton_tls_cert_file, settings.triton_tls_key_file)
 
 
 def _limits(settings: Settings) -> Limits:

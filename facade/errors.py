@@ -120,6 +120,9 @@ class Overloaded(ServiceError):
 class BackendUnavailable(ServiceError):
     """No Triton can be reached, or it is starting or stopping."""
 
+    reason = ""
+    """Why, for the operator's log; callers don't read it."""
+
 
 class VersionNotReady(ServiceError):
     """The model version asked for is not loaded (any more)."""

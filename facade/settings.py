@@ -49,6 +49,15 @@ class Settings(BaseSettings):
     triton_url: str = "127.0.0.1:8001"
     """``host:port`` of Triton's gRPC endpoint."""
 
+    triton_tls_ca_file: Path | None = None
+    """PEM file with who may sign Triton's certificate. With it Triton is spoken to over TLS, without in the clear."""
+
+    triton_tls_cert_file: Path | None = None
+    """PEM file with the certificate that is shown to a Triton that asks for one (mutual TLS). Read at the start."""
+
+    triton_tls_key_file: Path | None = None
+    """PEM file with that certificate's private key, without a passphrase."""
+
     api_key: SecretStr | None = None
     """The one key that may call, through ``X-API-Key`` or ``Authorization: Bearer``."""
 
@@ -205,6 +214,15 @@ class Settings(BaseSettings):
         if self.api_key is not None and self.keys_file is not None:
             raise ValueError(
                 "FACADE_API_KEY and FACADE_KEYS_FILE exclude each other; put the key into the file"
+            )
+        if (self.triton_tls_cert_file is None) != (self.triton_tls_key_file is None):
+            raise ValueError(
+                "FACADE_TRITON_TLS_CERT_FILE and FACADE_TRITON_TLS_KEY_FILE belong together; set both"
+            )
+        if self.triton_tls_cert_file is not None and self.triton_tls_ca_file is None:
+            raise ValueError(
+                "FACADE_TRITON_TLS_CA_FILE is missing: name who signs Triton's certificate "
+                "(/etc/ssl/certs/ca-certificates.crt for the public authorities)"
             )
         if self.default_timeout_s > self.max_timeout_s:
             raise ValueError("FACADE_DEFAULT_TIMEOUT_S must not exceed FACADE_MAX_TIMEOUT_S")

@@ -141,13 +141,14 @@ def _serve(settings: Settings, listener: socket.socket, metrics: Metrics) -> Non
     from facade.http_protocol import BoundedHttpProtocol  # noqa: PLC0415
     from facade.server import Drain, Server, build_config  # noqa: PLC0415
     from facade.tracing import TracingUnavailable  # noqa: PLC0415
+    from facade.triton.channel import TlsUnusable  # noqa: PLC0415
 
     drain = Drain()
     try:
         app = build_app(settings, drain=drain, metrics=metrics)
     except KeysInvalid as error:
         raise click.UsageError(f"The keys can't be used: {error}.") from None
-    except TracingUnavailable as error:
+    except (TracingUnavailable, TlsUnusable) as error:
         raise click.UsageError(str(error)) from None
     config = build_config(
         app,

@@ -147,6 +147,8 @@ class Catalogue:
     has_loaded: bool = False
     """Whether any look ever succeeded."""
 
+    _has_looked: bool = False
+
     async def refresh(self) -> None:
         """
         Look once.
@@ -156,10 +158,10 @@ class Catalogue:
         """
         try:
             descriptions = await self.backend.describe_models(timeout_s=DESCRIBE_TIMEOUT_S)
-        except FacadeError:
-            if self.is_current:
-                log.warning("triton_lost")
-            self.is_current = False
+        except FacadeError as error:
+            if self.is_current or not self._has_looked:
+                log.warning("triton_lost", extra={"reason": getattr(error, "reason", "") or error.message})
+            self.is_current, self._has_looked = False, True
             raise
         if not self.is_current:
             log.info("triton_found", extra={"models": [d.name for d in descriptions]})

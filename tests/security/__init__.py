@@ -1,0 +1,1 @@
+"""What `docs/security.md` claims, held by tests; and attacks."""
