@@ -4,6 +4,11 @@ The config of a core: prepared tensors in, finished rows out, run by the engine 
 Its warm-up makes a version ready only when it can answer quickly: on a CPU one short row, on a GPU one row of every
 length (TensorRT builds, kernels are chosen) and the largest batch (memory that isn't there is missed before callers
 come).
+
+A core on a CPU has no batcher of its own. What the door sends is a batch already, cut to the cheapest shapes, and
+hardly two groups are of one length; Triton's batcher (2.51), with shapes waiting that it can't merge, spins: it took
+12 to 16 % of the machine's CPU time, and without it mixed lengths ran 1.13 (1.05 to 1.15) times as fast. On a GPU all
+lengths are edges, so groups of two doors do merge, and the batcher stays.
 """
 
 from collections.abc import Sequence
@@ -56,6 +61,7 @@ def core_config(
         config.input.add(name=spec.name, data_type=triton_datatype(spec), dims=spec.dims)
     config.output.add(name=graph.output_name, data_type=model_config_pb2.TYPE_FP32, dims=[graph.width])
     if profile.instance_kind == "KIND_GPU":
+        config.dynamic_batching.SetInParent()
         _add_gpu_warmups(config, graph, profile)
     else:
         _add_warmup(config, graph, WARMUP_NAME, 1, WARMUP_TOKENS)

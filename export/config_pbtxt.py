@@ -58,6 +58,7 @@ def make_door_config(
     config = start_config(
         name, "python", profile.max_batch_size, versions, instances=profile.door_instances, kind="KIND_CPU"
     )
+    config.dynamic_batching.SetInParent()
     for spec in inputs:
         config.input.add(name=spec.name, data_type=triton_datatype(spec), dims=spec.dims)
     for spec in outputs:
@@ -194,7 +195,7 @@ def start_config(
 
         backend: Triton's backend.
 
-        max_batch_size: Rows that its batcher may merge.
+        max_batch_size: Rows of one execution.
 
         versions: Versions that Triton serves.
 
@@ -203,10 +204,9 @@ def start_config(
         kind: Triton's instance kind.
 
     Returns:
-        The ModelConfig message, without inputs and outputs.
+        The ModelConfig message, without inputs, outputs and batcher.
     """
     config = model_config_pb2.ModelConfig(name=name, backend=backend, max_batch_size=max_batch_size)
-    config.dynamic_batching.SetInParent()
     config.instance_group.add(count=instances, kind=model_config_pb2.ModelInstanceGroup.Kind.Value(kind))
     config.version_policy.specific.versions.extend(sorted(set(versions)))
     return config

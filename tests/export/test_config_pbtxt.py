@@ -8,7 +8,7 @@ import pytest
 from export import config_core, config_pbtxt
 from export.artifacts import Graph, TensorSpec
 from export.errors import RepositoryError
-from export.profiles import cpu_profile
+from export.profiles import cpu_profile, profile_for
 from export.tasks import embedding
 
 TOKENS = tuple(TensorSpec(name, "INT64", (-1,)) for name in ("input_ids", "attention_mask"))
@@ -38,6 +38,13 @@ def test_the_door_has_the_tensor_contract(door: Any) -> None:
     assert (door.backend, door.max_batch_size) == ("python", 64)
     assert door.HasField("dynamic_batching")
     assert [(group.count, group.kind) for group in door.instance_group] == [(2, 2)]
+
+
+def test_only_a_core_on_a_gpu_merges_groups(core: Any) -> None:
+    """Groups of a CPU's door have lengths of their own, and Triton's batcher spins on what it can't merge."""
+    on_gpu = config_core.core_config("minilm_core", GRAPH, profile_for("a100").fit(256), [3])
+    assert not core.HasField("dynamic_batching")
+    assert on_gpu.HasField("dynamic_batching")
 
 
 def test_the_core_runs_the_graph(core: Any) -> None:

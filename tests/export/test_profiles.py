@@ -74,4 +74,4 @@ def test_more_cores_are_used_and_not_oversubscribed(cores: int) -> None:
 def test_the_door_understands_the_grouping() -> None:
     """The rule in the table is read by the door as the same rule, also through JSON."""
     grouping = json.loads(json.dumps(cpu_profile(2).to_json()))["grouping"]
-    assert read_grouping(grouping) == PaddedTokens(512, 24)
+    assert read_grouping(grouping) == PaddedTokens(256, 24)

@@ -34,7 +34,7 @@ def test_the_door_has_all_it_needs(draft: Draft) -> None:
         "truncation_side": "right",
         "pad_id": 0,
         "max_batch_size": 64,
-        "grouping": {"kind": "padded_tokens", "limit_tokens": 512, "call_tokens": 24},
+        "grouping": {"kind": "padded_tokens", "limit_tokens": 256, "call_tokens": 24},
     }
 
 

@@ -24,7 +24,7 @@ VARIANTS = (
     Variant("cores-3x1", core={"instances": 3, "threads": 1}),
     Variant("call-12", grouping={"call_tokens": 12}),
     Variant("call-48", grouping={"call_tokens": 48}),
-    Variant("tokens-256", grouping={"limit_tokens": 256}),
+    Variant("tokens-512", grouping={"limit_tokens": 512}),
     Variant("tokens-1024", grouping={"limit_tokens": 1024}),
 )
 """Each differs from the exported model in one thing; names say in what."""
@@ -76,7 +76,7 @@ def _run_profile(stage: Stage, options: Options, say: Say, *, name: str, traffic
         title=f"The exporter's CPU profile, {traffic} lengths",
         about=(
             f"Closed loop, {CONCURRENCY} callers; the exported model ({CORE_NAME}: 2 copies, 1 thread; 2 doors; 64 "
-            "rows; groups of 512 tokens, a call worth 24) and variants that differ in one thing. cores-2x2: 2 copies "
+            "rows; groups of 256 tokens, a call worth 24) and variants that differ in one thing. cores-2x2: 2 copies "
             "of 2 threads."
         ),
         goals=[],
