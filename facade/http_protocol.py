@@ -2,8 +2,9 @@
 The edge where bytes become a request: bounded, and refused in the shape of the surface that was called.
 
 uvicorn's own protocol takes heads (request line and headers) of any size, waits for them without end, answers a
-malformed one with a line of plain text, and loses the body of a request that offers an upgrade. All of that comes
-before anybody has shown a key.
+malformed one with a line of plain text, and loses the body of a request that offers an upgrade. It also waits without
+end for the rest of a body that it answered early, and for a caller that reads nothing. Most of that comes before
+anybody has shown a key.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ HEAD_LIMIT_BYTES = 64 * 1024
 """Largest head; uvicorn's other parser has the same bound, nginx takes half of it."""
 
 HEAD_TIMEOUT_S = 20.0
-"""Seconds for a head to become whole, counted from the connection's opening or from the head's first part."""
+"""
+Seconds for a head to become whole, counted from the connection's opening or from the head's first part; and for the
+rest of a body whose request is answered already.
+"""
+
+STALL_S = 30.0
+"""Seconds in which a caller that has an answer to read has to read some of it."""
 
 LINGER_S = 2.0
 """Seconds in which a refused caller may go on sending: a connection closed before would take the answer with it."""
@@ -42,6 +49,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _is_refused = False
 
+    _stall_timer: asyncio.TimerHandle | None = None
+    _unread_bytes = 0
+    """What the caller hadn't read when the stall timer was set."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first head, but not for ever."""
         super().connection_made(transport)
@@ -50,7 +61,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_waiting()
+        self._stop_watching()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Hold answers back until the caller has read, but not for ever."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._stop_watching()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -59,7 +81,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         was_in_head = self._is_in_head
         self._unset_keepalive_if_required()
         self._parse(data)
-        if not self._is_in_head or self._is_refused or self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
+            return
+        if not self._is_in_head:
+            # Blank lines, or the rest of a body that nobody waits for: either stopped the keep-alive's timer.
+            if self._is_idle() and self.timeout_keep_alive_task is None and self._head_timer is None:
+                self._wait_for_head()
             return
         # A head usually comes in one piece, and has cost no timer then.
         if self._head_timer is None:
@@ -86,8 +113,30 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End the body."""
-        if not self._offers_upgrade():
-            super().on_message_complete()
+        if self._offers_upgrade():
+            return
+        super().on_message_complete()
+        if self._is_idle():
+            # It was answered early; from here on the connection is as idle as any.
+            self._stop_waiting()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        """Begin the next request, or wait for it."""
+        super().on_response_complete()
+        if self.transport.is_closing() and self.transport.get_write_buffer_size() > 0:
+            # Closed means: once everything is read.
+            self._watch_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that is idle; what its caller hasn't read by now it doesn't want."""
+        if self.transport.get_write_buffer_size() > 0:
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser gave up on."""
@@ -125,7 +174,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _refuse(self, error: FacadeError) -> None:
         self._stop_waiting()
         cycle = self.cycle
-        is_free = cycle is None or cycle.response_complete
+        is_free = self._is_idle()
         # A body can be malformed too; then this is the answer to the request that is under way.
         if is_free or (cycle.scope is self.scope and not cycle.response_started):
             path = self.url.decode("latin-1") if self.headers is not None else ""
@@ -136,6 +185,26 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             # The caller would take it for the answer to an earlier request.
             self.transport.close()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _watch_reading(self) -> None:
+        if self._stall_timer is None:
+            self._unread_bytes = self.transport.get_write_buffer_size()
+            self._stall_timer = self.loop.call_later(STALL_S, self._check_reading)
+
+    def _check_reading(self) -> None:
+        self._stall_timer = None
+        if self.transport.get_write_buffer_size() >= self._unread_bytes > 0:
+            self.transport.abort()
+        else:
+            self._watch_reading()
+
+    def _stop_watching(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def _wait_for_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)

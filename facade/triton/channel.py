@@ -48,7 +48,7 @@ HINTS = (
     ),
     (
         "Socket closed",
-        "it may want TLS (FACADE_TRITON_TLS_CA_FILE), or our certificate (FACADE_TRITON_TLS_CERT_FILE) isn't one of its CA",
+        "it may want TLS (FACADE_TRITON_TLS_CA_FILE), or take no certificate like ours (FACADE_TRITON_TLS_CERT_FILE)",
     ),
 )
 """What gRPC says of a handshake that fails, and what it means here."""

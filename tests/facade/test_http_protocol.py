@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from tests.facade.serving import serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
 
@@ -60,11 +61,19 @@ async def send(address: tuple[str, int], *parts: bytes) -> bytes:
             writer.close()
 
 
-async def keep_sending(writer: asyncio.StreamWriter) -> None:
+async def read_to_end(reader: asyncio.StreamReader) -> bytes:
+    """Read until the connection is gone, however it ends."""
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
+
+
+async def keep_sending(writer: asyncio.StreamWriter, part: bytes = b"more") -> None:
     """Send until the connection is gone; give up after five seconds."""
     async with asyncio.timeout(5):
         while True:
-            writer.write(b"more")
+            writer.write(part)
             await writer.drain()
             await asyncio.sleep(0.01)
 
@@ -205,3 +214,106 @@ async def test_garbage_behind_a_request_is_not_taken_for_its_answer(address: tup
     answer = await send(address, unfinished + b"GARBAGE\r\n\r\n")
 
     assert b"400" not in answer.partition(b"\r\n")[0]
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer without a look at the body."""
+    if scope["type"] != "http":
+        return
+    await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def pour(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with more than any buffer holds, in one piece or in many."""
+    if scope["type"] != "http":
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/whole":
+        await send({"type": "http.response.body", "body": bytes(64 * 1024 * 1024)})
+        return
+    for _ in range(64):
+        await send({"type": "http.response.body", "body": bytes(1024 * 1024), "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@asynccontextmanager
+async def connected(app: ASGIApp) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to an application that is served."""
+    async with serving(app) as url:
+        parts = urlsplit(url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        yield reader, writer
+        writer.close()
+
+
+@pytest.mark.parametrize("trickle", [b"1\r\na\r\n", b"1\r\n", b""])
+async def test_the_rest_of_an_answered_body_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, trickle: bytes
+) -> None:
+    """Whether it comes byte by byte, stops in the middle, or never comes."""
+    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 0.2)
+    async with connected(refuse) as (reader, writer), asyncio.timeout(10):
+        writer.write(b"POST /v1/x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401")
+        writer.write(b"1\r\nx\r\n")
+        sending = asyncio.create_task(keep_sending(writer, trickle)) if trickle else None
+        assert await read_to_end(reader) == b""
+        if sending is not None:
+            with pytest.raises(ConnectionError):
+                await sending
+
+
+async def test_a_connection_is_kept_after_an_early_answer_to_a_whole_body(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next request on it is served, later than the rest of a body would have been waited for."""
+    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 0.1)
+    request = b"POST /v1/x HTTP/1.1\r\nContent-Length: 2\r\n\r\n"
+    async with connected(refuse) as (reader, writer), asyncio.timeout(10):
+        writer.write(request)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401")
+        writer.write(b"ok")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.4):
+                await reader.read(1)
+        writer.write(request + b"ok")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401")
+
+
+async def test_blank_lines_keep_no_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are no request, and no reason to wait for one without end."""
+    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 0.2)
+    async with connected(refuse) as (reader, writer), asyncio.timeout(10):
+        writer.write(b"GET /v1/x HTTP/1.1\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401")
+        writer.write(b"\r\n")
+        assert await read_to_end(reader) == b""
+
+
+@pytest.mark.parametrize("path", [b"/whole", b"/pieces"])
+@pytest.mark.parametrize("header", [b"Connection: keep-alive", b"Connection: close"])
+async def test_who_reads_nothing_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, path: bytes, header: bytes
+) -> None:
+    """With what was to be sent: an answer that nobody reads holds memory no longer than `STALL_S`."""
+    monkeypatch.setattr(http_protocol, "STALL_S", 0.2)
+    async with connected(pour) as (_, writer), asyncio.timeout(10):
+        writer.transport.pause_reading()
+        writer.write(b"GET " + path + b" HTTP/1.1\r\n" + header + b"\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            await keep_sending(writer, b"\r\n")
+
+
+async def test_who_reads_slowly_gets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as something is read in each `STALL_S`."""
+    monkeypatch.setattr(http_protocol, "STALL_S", 0.5)
+    async with connected(pour) as (reader, writer), asyncio.timeout(60):
+        writer.write(b"GET /whole HTTP/1.1\r\nConnection: close\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        seen = 0
+        while part := await reader.read(4 * 1024 * 1024):
+            seen += len(part)
+            await asyncio.sleep(0.002)
+
+    assert seen > 64 * 1024 * 1024
