@@ -17,7 +17,7 @@ from facade.inference.catalogue import Catalogue
 from facade.inference.encode import Encode
 from facade.inference.generate import Generate
 from facade.inference.release_split import ReleaseSplit
-from facade.inference.runner import Limits
+from facade.inference.runner import Limits, one_endpoint
 from facade.inference.writer import GenerationLimits
 from facade.middleware.body_limit import BodyLimit
 from facade.middleware.deadline import Deadline
@@ -41,8 +41,9 @@ from facade.routes.templates import build_namer
 from facade.server import Drain
 from facade.telemetry import Metrics
 from facade.tracing import set_up_tracing
+from facade.triton.backend import open_backend
 from facade.triton.channel import TlsFiles
-from facade.triton.client import TritonClient
+from facade.triton.pool import EndpointPool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from facade.settings import Settings
+    from facade.triton.interface import TritonBackend
 
 SAMPLE_INTERVAL_S = 1.0
 """How often watched gauges are looked up, in seconds; scrapes come every 15."""
@@ -100,14 +102,26 @@ def build_app(
     drain = drain or Drain()
     request_log = RequestLog()
     tracing = set_up_tracing(settings.otlp_endpoint, __version__)
-    triton = TritonClient(
-        settings.triton_url, tracing.interceptors() if tracing else (), _tls_files(settings)
+    triton = open_backend(
+        settings.triton_url,
+        observer=metrics,
+        has_hedges=settings.hedge,
+        interceptors=tracing.interceptors() if tracing else (),
+        tls=_tls_files(settings),
     )
     catalogue = Catalogue(triton, settings.catalogue_interval_s)
     callers = Callers(settings, metrics)
     cache = build_cache(settings, metrics)
     split = ReleaseSplit(metrics)
-    encode = Encode(triton, catalogue, cache=cache, limits=_limits(settings), observer=metrics, split=split)
+    encode = Encode(
+        triton,
+        catalogue,
+        cache=cache,
+        limits=_limits(settings),
+        observer=metrics,
+        split=split,
+        width=_width_of(triton),
+    )
     generate = Generate(
         triton,
         catalogue,
@@ -222,6 +236,31 @@ def _watch(metrics: Metrics, catalogue: Catalogue, encode: Encode, generate: Gen
         "facade_generations_running", "Answers that wait or are written now.", lambda: generate.running
     )
     metrics.watch("facade_queue_depth", "Items that wait for a call to Triton.", lambda: encode.queue_depth)
+    if isinstance(catalogue.backend, EndpointPool):
+        _watch_endpoints(metrics, catalogue.backend)
+
+
+def _width_of(triton: TritonBackend) -> Callable[[], int]:
+    """Say what tells how many Tritons share the calls."""
+    return (lambda: triton.width) if isinstance(triton, EndpointPool) else one_endpoint
+
+
+def _watch_endpoints(metrics: Metrics, pool: EndpointPool) -> None:
+    """Add the gauges of several Tritons."""
+    metrics.watch("facade_triton_endpoints", "Tritons that are known.", lambda: pool.known_count, "livemax")
+    metrics.watch(
+        "facade_triton_endpoints_up", "Tritons that get calls.", lambda: pool.up_count, mode="livemin"
+    )
+    metrics.watch_each(
+        "facade_triton_endpoint_ejected",
+        "1 while a Triton gets no calls because it failed, else 0.",
+        "endpoint",
+        pool.ejected,
+        mode="livemax",
+    )
+    metrics.watch_each(
+        "facade_triton_endpoint_calls_in_flight", "Calls under way at a Triton.", "endpoint", pool.in_flight
+    )
 
 
 async def _sample_often(metrics: Metrics) -> NoReturn:

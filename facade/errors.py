@@ -23,6 +23,7 @@ The tree, and where on a request's way each error is raised::
         ├── VersionNotReady        triton: this version is gone; resolve the release again
         ├── DeadlineExceeded       triton, middleware: the time the caller gave is over
         └── BackendFailed          triton: Triton answered with a failure of its own
+            └── ModelCrashed       triton: the process of the model died under the call
 
 Nothing in this module knows HTTP; `facade.problems` maps each class to a status and a body.
 """
@@ -134,3 +135,7 @@ class DeadlineExceeded(ServiceError):
 
 class BackendFailed(ServiceError):
     """Triton answered with a failure that is not the caller's fault."""
+
+
+class ModelCrashed(BackendFailed):
+    """The process in which Triton runs the model died; another one is started."""

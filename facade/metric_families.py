@@ -68,6 +68,25 @@ COUNTERS: Mapping[str, CounterFamily] = {
         "Calls to Triton by model, version and outcome (ok, failed, given-up).",
         ("model", "version", "outcome"),
     ),
+    "facade_triton_endpoint_calls_total": CounterFamily(
+        "Calls to one Triton of several, by outcome: ok, failed (it was away), refused (its answer is an error), "
+        "given-up (another one was faster, or the caller left).",
+        ("endpoint", "outcome"),
+    ),
+    "facade_triton_ejections_total": CounterFamily(
+        "Times that one Triton of several got no more calls: dead, failed, or a model that hangs there.",
+        ("endpoint", "reason"),
+    ),
+    "facade_triton_retries_total": CounterFamily(
+        "Calls sent to a further Triton, by why (unavailable, slow, version, crashed) and outcome: ok, failed, "
+        "given-up, or refused for want of budget.",
+        ("reason", "outcome"),
+    ),
+    "facade_triton_hedges_total": CounterFamily(
+        "Second copies of slow calls by outcome: ok (it won), given-up (the first won), failed, or refused for want of "
+        "budget.",
+        ("outcome",),
+    ),
     "facade_cache_items_total": CounterFamily("Items by where their answer came from.", ("outcome",)),
     "facade_cache_trouble_total": CounterFamily("Items that Redis lost, refused or garbled.", ("kind",)),
     "facade_quota_refusals_total": CounterFamily("Requests refused for their tier's quota.", ("tier",)),

@@ -47,7 +47,13 @@ class Settings(BaseSettings):
     """Port that serves ``/metrics`` alone, without a key; empty for none. 9464 is OpenTelemetry's for Prometheus."""
 
     triton_url: str = "127.0.0.1:8001"
-    """``host:port`` of Triton's gRPC endpoint."""
+    """
+    ``host:port`` of Triton's gRPC endpoint; several with commas between; or ``dns:///host:port`` for all addresses of a
+    name, which are followed as they come and go.
+    """
+
+    hedge: bool = False
+    """Whether a call that takes longer than 95 of 100 is sent to a second Triton too, and the first answer taken."""
 
     triton_tls_ca_file: Path | None = None
     """PEM file with who may sign Triton's certificate. With it Triton is spoken to over TLS, without in the clear."""
@@ -188,6 +194,21 @@ class Settings(BaseSettings):
         # Here and not in redis-py, which would end the start with a traceback, or take a database's typo for 0.
         if value is not None and not _is_redis_url(value.get_secret_value()):
             raise ValueError(f"must look like {REDIS_URL_FORMS}")
+        return value
+
+    @field_validator("triton_url")
+    @classmethod
+    def _check_triton_url(cls, value: str) -> str:
+        endpoints = [part.strip() for part in value.removeprefix("dns:///").split(",")]
+        is_list = len(endpoints) > 1
+        if value.startswith("dns:///") and is_list:
+            raise ValueError("takes one name after dns:///, and no list")
+        if value.startswith("dns:///") or is_list:
+            for endpoint in endpoints:
+                if not _is_address(f"//{endpoint}", needs_port=True):
+                    raise ValueError("must be host:port, host:port,host:port,… or dns:///host:port")
+        elif not endpoints[0]:
+            raise ValueError("must not be empty")
         return value
 
     @field_validator("otlp_endpoint")

@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from facade.metric_families import COUNTERS, GAUGES, HISTOGRAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from facade.metric_families import GaugeMode
 
@@ -28,6 +28,9 @@ BREAKER_VALUES = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
 
 MAX_VERSION_LABELS = 200
 """Versions of models that one process names in metrics: each is about twenty series, and years of releases."""
+
+MAX_ENDPOINT_LABELS = 256
+"""Addresses of Tritons that one process names in metrics."""
 
 INDEX_VARIABLE = "FACADE_WORKER_INDEX"
 """Environment variable: which of several workers this process is. The index is stable over restarts."""
@@ -51,6 +54,7 @@ class Metrics:
             values.ValueClass = values.MultiProcessValue(lambda: index)  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._watched: list[tuple[Gauge, Callable[[], float]]] = []
+        self._watched_groups: list[tuple[Gauge, Callable[[], Mapping[str, float]], set[str]]] = []
         self._counters = {
             name: Counter(name, family.description, family.labels, registry=self.registry)
             for name, family in COUNTERS.items()
@@ -73,6 +77,7 @@ class Metrics:
         }
         self.in_flight = self._gauges["facade_requests_in_flight"]
         self._versions: set[tuple[str, int]] = set()
+        self._endpoint_labels: set[str] = set()
         # A child is found once for its labels: what runs for each request calls it and nothing else.
         self._inc = cache(lambda name, *labels: self._counters[name].labels(*labels).inc)
         self._observe = cache(lambda name, *labels: self._histograms[name].labels(*labels).observe)
@@ -111,6 +116,20 @@ class Metrics:
         if outcome == "ok":
             self._observe("facade_model_call_seconds", model, label)(seconds)
 
+    def count_attempt(self, endpoint: str, outcome: str) -> None:
+        """Count a call to one Triton of several, by how it ended."""
+        self._inc("facade_triton_endpoint_calls_total", self._endpoint_label(endpoint), outcome)()
+
+    def count_retry(self, reason: str, outcome: str) -> None:
+        """Count a further attempt at a call, or one that there was no budget for."""
+        name = "facade_triton_hedges_total" if reason == "hedge" else "facade_triton_retries_total"
+        labels = (outcome,) if reason == "hedge" else (reason, outcome)
+        self._inc(name, *labels)()
+
+    def count_ejection(self, endpoint: str, reason: str) -> None:
+        """Count that one Triton of several gets no more calls."""
+        self._inc("facade_triton_ejections_total", self._endpoint_label(endpoint), reason)()
+
     def set_canary_dropped(self, model: str, version: int, *, is_dropped: bool) -> None:
         """Say whether a canary gets callers no more."""
         label = self._version_label(model, version)
@@ -123,6 +142,14 @@ class Metrics:
                 return "other"
             self._versions.add((model, version))
         return str(version)
+
+    def _endpoint_label(self, endpoint: str) -> str:
+        """Write an address as a label; after very many "other": where pods come and go, so do their addresses."""
+        if endpoint not in self._endpoint_labels:
+            if len(self._endpoint_labels) >= MAX_ENDPOINT_LABELS:
+                return "other"
+            self._endpoint_labels.add(endpoint)
+        return endpoint
 
     def count_refusal(self, tier: str) -> None:
         """Count a request refused for its tier's quota."""
@@ -189,10 +216,42 @@ class Metrics:
         gauge = Gauge(name, description, registry=self.registry, multiprocess_mode=mode)
         self._watched.append((gauge, read))
 
+    def watch_each(
+        self,
+        name: str,
+        description: str,
+        label: str,
+        read: Callable[[], Mapping[str, float]],
+        mode: GaugeMode = "livesum",
+    ) -> None:
+        """
+        Add a gauge with a series for each of several things that come and go.
+
+        Args:
+            name: The metric's name.
+
+            description: Its help text.
+
+            label: What its series differ in.
+
+            read: Gives the values by label; what was there and isn't any more is 0.
+
+            mode: How the values of several workers become one.
+        """
+        gauge = Gauge(name, description, (label,), registry=self.registry, multiprocess_mode=mode)
+        self._watched_groups.append((gauge, read, set()))
+
     def sample(self) -> None:
         """Look all watched values up; a worker does so every second, for scrapes that another one answers."""
         for gauge, read in self._watched:
             gauge.set(read())
+        for gauge, read_all, seen in self._watched_groups:
+            found = {self._endpoint_label(name): value for name, value in read_all().items()}
+            for name in seen - found.keys():
+                gauge.labels(name).set(0)
+            seen.update(found)
+            for name, value in found.items():
+                gauge.labels(name).set(value)
 
     def expose(self) -> bytes:
         """

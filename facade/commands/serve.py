@@ -32,7 +32,9 @@ class CannotListen(click.ClickException):
     "--port", type=click.IntRange(0, 65535), help="Port; 0 = any free one.  [env: FACADE_PORT; default: 8080]"
 )
 @click.option(
-    "--triton-url", help="Triton's gRPC host:port.  [env: FACADE_TRITON_URL; default: 127.0.0.1:8001]"
+    "--triton-url",
+    help="Triton's gRPC host:port; several with commas, or dns:///host:port.  [env: FACADE_TRITON_URL; default: "
+    "127.0.0.1:8001]",
 )
 @click.option(
     "--workers", type=click.IntRange(1), help="Worker processes.  [env: FACADE_WORKERS; default: 1]"

@@ -125,7 +125,8 @@ class Batcher(Generic[Item, Result]):
     ) -> None:
         self._execute = execute
         self._max_batch_size = max_batch_size
-        self._max_calls = max_calls
+        self.max_calls = max_calls
+        """Most calls under way; may change, and holds from the next call on."""
         self._max_batch_weight = max_batch_weight
         self._weigh = weigh
         self._admission = admission
@@ -202,7 +203,7 @@ class Batcher(Generic[Item, Result]):
 
     def _pump(self) -> None:
         self._is_pump_due = False
-        while self._waiting and len(self._calls) < self._max_calls:
+        while self._waiting and len(self._calls) < self.max_calls:
             batch = self._take_batch()
             if batch:
                 self._start_call(batch)

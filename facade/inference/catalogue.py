@@ -115,6 +115,9 @@ class ServedModel:
     card: ModelCard
     """What it is for."""
 
+    newest_version: int | None = None
+    """The newest version at most Tritons, where they differ."""
+
     @property
     def version(self) -> int:
         """
@@ -125,6 +128,8 @@ class ServedModel:
         release = self.card.release
         if release is not None and release.stable in self.versions:
             return release.stable
+        if self.newest_version in self.versions:
+            return self.newest_version
         return self.versions[-1]
 
 
@@ -285,4 +290,5 @@ def _to_served_model(description: ModelDescription) -> ServedModel | None:
         versions=description.ready_versions,
         max_batch_size=max(description.max_batch_size, 1),
         card=card,
+        newest_version=description.newest_version,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from facade.errors import InvalidInput, VersionNotReady
 from facade.inference.contracts import CONTRACTS, Answer
 from facade.inference.release_split import ReleaseSplit, recorded
-from facade.inference.runner import Limits, Observer, Runner, SilentObserver
+from facade.inference.runner import Limits, Observer, Runner, SilentObserver, one_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -58,6 +58,8 @@ class Encode:
         observer: Told about batches and stages.
 
         split: Chooses versions; by default one of its own.
+
+        width: Gives how many Tritons share the calls now.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Encode:
         limits: Limits = Limits(),  # noqa: B008  # nothing in it changes
         observer: Observer = SilentObserver(),  # noqa: B008  # it has no state
         split: ReleaseSplit | None = None,
+        width: Callable[[], int] = one_endpoint,
     ) -> None:
         self.limits = limits
         self._catalogue = catalogue
@@ -81,6 +84,7 @@ class Encode:
             cache=cache,
             limits=limits,
             observer=observer,
+            width=width,
         )
 
     @property

@@ -42,7 +42,7 @@ class Limits:
     """Most bytes of one encoded image."""
 
     calls_in_flight: int = 2
-    """Merged calls under way for one model version."""
+    """Merged calls under way for one model version, for each Triton that shares them."""
 
     max_queued_items: int = 20_000
     """Most items admitted and not yet answered, for one model version, however fast the model is."""
@@ -68,6 +68,11 @@ class SilentObserver:
         """Forget it."""
 
 
+def one_endpoint() -> int:
+    """Say that one Triton gets all calls."""
+    return 1
+
+
 class Runner:
     """
     The way of one task's items.
@@ -82,6 +87,8 @@ class Runner:
         limits: What one model takes in.
 
         observer: Told about batches.
+
+        width: Gives how many Tritons share the calls now.
     """
 
     def __init__(
@@ -94,7 +101,9 @@ class Runner:
         cache: ItemCache | None,
         limits: Limits,
         observer: Observer,
+        width: Callable[[], int] = one_endpoint,
     ) -> None:
+        self._width = width
         self._make_call = make_call
         self._call_bytes = call_bytes
         self._cache = cache
@@ -178,13 +187,14 @@ class Runner:
     def _batcher(self, model: ServedModel, version: int) -> Batcher[bytes, bytes]:
         key = (model.name, version, model.max_batch_size)
         batcher = self._batchers.get(key)
+        max_calls = self._limits.calls_in_flight * self._width()
         if batcher is None:
             self._drop_idle()
-            in_calls = model.max_batch_size * self._limits.calls_in_flight
+            in_calls = model.max_batch_size * max_calls
             batcher = self._batchers[key] = Batcher(
                 self._make_call(model, version),
                 max_batch_size=model.max_batch_size,
-                max_calls=self._limits.calls_in_flight,
+                max_calls=max_calls,
                 max_batch_weight=self._call_bytes(model),
                 weigh=len,
                 admission=Admission(
@@ -194,6 +204,7 @@ class Runner:
                 ),
                 observe_batch=partial(self._observer.observe_batch, model.name),
             )
+        batcher.max_calls = max_calls
         return batcher
 
     def _drop_idle(self) -> None:

@@ -30,6 +30,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # A second channel to the same address is a second connection: gRPC would share the one that went silent.
+    ("grpc.use_local_subchannel_pool", 1),
 )
 
 HINTS = (
@@ -75,6 +77,7 @@ def open_channel(
     url: str,
     interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     credentials: grpc.ChannelCredentials | None = None,
+    server_name: str | None = None,
 ) -> grpc.aio.Channel:
     """
     Make a channel; it connects at its first call. It belongs to the loop it is made in.
@@ -86,13 +89,17 @@ def open_channel(
 
         credentials: What `read_credentials` gave; None for no TLS.
 
+        server_name: Name that Triton's certificate must be for; None for the URL's.
+
     Returns:
         The channel.
     """
     seen_by = list(interceptors) or None
     if credentials is None:
         return grpc.aio.insecure_channel(url, options=CHANNEL_OPTIONS, interceptors=seen_by)
-    return grpc.aio.secure_channel(url, credentials, options=CHANNEL_OPTIONS, interceptors=seen_by)
+    # An address out of a name's many is shown the name's certificate.
+    named = () if server_name is None else (("grpc.ssl_target_name_override", server_name),)
+    return grpc.aio.secure_channel(url, credentials, options=CHANNEL_OPTIONS + named, interceptors=seen_by)
 
 
 def read_credentials(files: TlsFiles) -> grpc.ChannelCredentials:

@@ -22,17 +22,17 @@ from facade.errors import (
     DeadlineExceeded,
     FacadeError,
     InvalidInput,
+    ModelCrashed,
     ModelNotFound,
     Overloaded,
     VersionNotReady,
 )
 from facade.triton import codec
-from facade.triton.channel import explain, open_channel, read_credentials
+from facade.triton.channel import explain, open_channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from facade.triton.channel import TlsFiles
     from facade.triton.interface import ModelDescription, Tensor
 
 STREAM_METADATA = (("triton_grpc_error", "true"),)
@@ -54,27 +54,28 @@ class TritonClient:
 
         interceptors: What sees every call, such as tracing.
 
-        tls: Certificates for TLS; None for none.
+        credentials: For TLS; None for none.
 
-    Raises:
-        TlsUnusable: If one of them can't be used.
+        server_name: Name that Triton's certificate must be for; None for the URL's.
     """
 
     def __init__(
         self,
         url: str,
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
-        tls: TlsFiles | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        server_name: str | None = None,
     ) -> None:
         self._url = url
         self._interceptors = interceptors
-        self._credentials = read_credentials(tls) if tls is not None else None
+        self._credentials = credentials
+        self._server_name = server_name
         self._channel: grpc.aio.Channel | None = None
 
     @cached_property
     def _stub(self) -> GRPCInferenceServiceStub:
         # A channel belongs to the loop it is made in, so it is made at the first call.
-        self._channel = open_channel(self._url, self._interceptors, self._credentials)
+        self._channel = open_channel(self._url, self._interceptors, self._credentials, self._server_name)
         return GRPCInferenceServiceStub(self._channel)
 
     async def infer(
@@ -150,6 +151,13 @@ class TritonClient:
                 described.append(codec.to_model_description(name, versions[name], config))
         return described
 
+    async def is_live(self, *, timeout_s: float) -> bool:
+        """Ask whether the server runs; see `TritonEndpoint.is_live`."""
+        try:
+            return bool((await self._stub.ServerLive(pb.ServerLiveRequest(), timeout=timeout_s)).live)
+        except grpc.aio.AioRpcError as error:
+            raise to_facade_error(error) from error
+
     async def aclose(self) -> None:
         """Close the channel; calls under way are cancelled."""
         if self._channel is not None:
@@ -180,7 +188,7 @@ def to_facade_error(error: grpc.aio.AioRpcError) -> FacadeError:
         return DeadlineExceeded("The model did not answer in time.")
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Overloaded("The model server is out of resources.", retry_after_s=RETRY_SOON_S)
-    return BackendFailed(f"The model server failed: {details or status.name}")
+    return _from_failure(details or status.name)
 
 
 def to_stream_error(message: str) -> FacadeError:
@@ -199,9 +207,13 @@ def to_stream_error(message: str) -> FacadeError:
     if "unknown model" in message:
         return _from_not_found(message)
     found = _from_unavailable(message)
-    if isinstance(found, BackendUnavailable):
-        return BackendFailed(f"The model server failed: {message}")
-    return found
+    return _from_failure(message) if isinstance(found, BackendUnavailable) else found
+
+
+def _from_failure(details: str) -> FacadeError:
+    # "Stub process 'minilm_0_0' is not healthy." (python_backend: src/python_be.cc); Triton starts another one.
+    failed = ModelCrashed if "Stub process" in details and "is not healthy" in details else BackendFailed
+    return failed(f"The model server failed: {details}")
 
 
 def _from_not_found(details: str) -> FacadeError:

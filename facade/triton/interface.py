@@ -66,6 +66,12 @@ class ModelDescription:
     input_names: frozenset[str] = frozenset()
     """Names of all inputs, optional ones included."""
 
+    newest_version: int | None = None
+    """
+    The newest version at most endpoints, where endpoints differ: one that only a few have is no default yet. None
+    where all have the same.
+    """
+
     @property
     def can_generate(self) -> bool:
         """Whether it is called like Triton's vLLM backend, whatever its own backend is."""
@@ -165,3 +171,23 @@ class TritonBackend(Protocol):
 
     async def aclose(self) -> None:
         """Close the connection; calls under way are cancelled."""
+
+
+class TritonEndpoint(TritonBackend, Protocol):
+    """One Triton of several, which can be asked whether it lives."""
+
+    async def is_live(self, *, timeout_s: float) -> bool:
+        """
+        Ask whether the server runs, whatever its models do.
+
+        Args:
+            timeout_s: Seconds until the call is given up.
+
+        Returns:
+            What it says.
+
+        Raises:
+            BackendUnavailable: If it doesn't answer.
+
+            DeadlineExceeded: If the time was over first.
+        """

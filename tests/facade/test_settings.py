@@ -47,6 +47,11 @@ def test_a_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FACADE_DENY_NETWORKS", "10.0.0.1/8"),
         ("FACADE_TRUSTED_PROXIES", "proxy"),
         ("FACADE_OTLP_ENDPOINT", "collector:4318"),
+        ("FACADE_TRITON_URL", ""),
+        ("FACADE_TRITON_URL", "a:8001,b"),
+        ("FACADE_TRITON_URL", "a:8001,"),
+        ("FACADE_TRITON_URL", "dns:///triton"),
+        ("FACADE_TRITON_URL", "dns:///a:8001,b:8001"),
     ],
 )
 def test_impossible_values_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

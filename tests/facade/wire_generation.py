@@ -40,6 +40,7 @@ class WireGeneration:
     """``ModelStreamInfer``: each prompt gets the script's pieces, one message each."""
 
     models: dict[str, dict[str, Any]]
+    thawed: asyncio.Event
 
     def __init__(self) -> None:
         self.script: list[str] = ["Hello", ",", " world", "!"]
@@ -96,6 +97,7 @@ class WireGeneration:
             return
         count, choices = min(sampling.get("max_tokens", 16), len(self.script)), sampling.get("n", 1)
         for at in range(count):
+            await self.thawed.wait()
             if at == self.pause_after:
                 await self.resume.wait()
             if self.steps is not None:

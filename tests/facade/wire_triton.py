@@ -77,6 +77,11 @@ class WireTriton(WireGeneration, GRPCInferenceServiceServicer):
         self.cancelled = asyncio.Event()
         self.failure: tuple[grpc.StatusCode, str] | None = None
         self.config_failure: tuple[grpc.StatusCode, str] | None = None
+        self.thawed = asyncio.Event()
+        """Cleared, nothing is answered, as by a process that was stopped."""
+        self.thawed.set()
+        self.probes = 0
+        """Times that somebody asked whether it lives."""
         self.poison = "poison"
         self.port = 0
         self._server: grpc.aio.Server | None = None
@@ -99,8 +104,15 @@ class WireTriton(WireGeneration, GRPCInferenceServiceServicer):
             await self._server.stop(grace=None)
             self._server = None
 
+    async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
+        """Say that it lives."""
+        self.probes += 1
+        await self.thawed.wait()
+        return pb.ServerLiveResponse(live=True)
+
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
         """List versions that are ready."""
+        await self.thawed.wait()
         response = pb.RepositoryIndexResponse()
         for name, model in self.models.items():
             for version in model["versions"]:
@@ -132,6 +144,7 @@ class WireTriton(WireGeneration, GRPCInferenceServiceServicer):
         self.reached.set()
         try:
             await self.gate.wait()
+            await self.thawed.wait()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
