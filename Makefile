@@ -16,7 +16,7 @@ READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.
 LOCAL := $(PYTHON) -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint types layers check bench bench-decoder soak clean
+.PHONY: help serve install test lint types layers check bench bench-decoder soak fuzz dashboards clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,15 @@ bench-decoder:  ## measure text generation, alone and through Triton and the fa√
 soak:  ## half an hour of load; whose memory grows?
 	@$(LOCAL) install export test
 	$(VENV)/python -m tests.load.soak $(SOAK)
+
+fuzz:  ## thousands of generated requests over every surface, for minutes
+	@$(LOCAL) install export test
+	$(VENV)/python -m tests.security.fuzz $(FUZZ)
+
+dashboards:  ## write Grafana's dashboards, and draw them from a stack under load
+	@$(LOCAL) install export test
+	$(VENV)/python -m deploy.grafana
+	$(VENV)/python -m tests.deploy.draw_dashboards $(DASHBOARDS)
 
 clean:  ## remove both environments, logs and caches; exported models stay
 	rm -rf .venv .triton .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -34,6 +35,14 @@ class Facade:
 
     url: str
     """Its base URL."""
+
+    log: IO[str]
+    """The file that it writes its log to."""
+
+    def read_log(self) -> str:
+        """Read what it wrote so far to standard error."""
+        # By offset: the file's position is shared with the process that writes it.
+        return os.pread(self.log.fileno(), os.fstat(self.log.fileno()).st_size, 0).decode(errors="replace")
 
     @property
     def headers(self) -> dict[str, str]:
@@ -148,7 +157,7 @@ class start_facade:  # noqa: N801  # reads as the verb it is, in a with statemen
         except BaseException:
             self.__exit__()
             raise
-        return Facade(self._process, url)
+        return Facade(self._process, url, self._log)
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
