@@ -16,7 +16,7 @@ READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.
 LOCAL := $(PYTHON) -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint types layers check bench bench-decoder soak fuzz dashboards clean
+.PHONY: help serve install test lint types layers check bench bench-peers bench-decoder load soak fuzz dashboards clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,10 +57,19 @@ bench:  ## measure on this machine, for minutes
 	@$(LOCAL) install export test
 	$(VENV)/python -m tests.load.bench $(BENCH)
 
+bench-peers:  ## install other servers of the same model, and measure beside them
+	@$(LOCAL) install export test
+	-$(VENV)/python -m tests.load.peers.install
+	$(VENV)/python -m tests.load.bench --peers $(BENCH)
+
 bench-decoder:  ## measure text generation, alone and through Triton and the façade
 	@$(LOCAL) install export test
 	$(VENV)/python -m tests.load.decoder.bench $(BENCH)
 	$(VENV)/python -m tests.load.decoder.served $(BENCH)
+
+load:  ## 50 to 1,000 users with Locust, half an hour; LOAD="--minutes 3" for less
+	@$(LOCAL) install export test
+	$(VENV)/python -m tests.load.users $(LOAD)
 
 soak:  ## half an hour of load; whose memory grows?
 	@$(LOCAL) install export test
@@ -76,4 +85,4 @@ dashboards:  ## write Grafana's dashboards, and draw them from a stack under loa
 	$(VENV)/python -m tests.deploy.draw_dashboards $(DASHBOARDS)
 
 clean:  ## remove both environments, logs and caches; exported models stay
-	rm -rf .venv .triton .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .triton .peers .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -19,6 +19,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from deploy.local.triton import TritonFailed
 from tests.load import machine, report
 from tests.load.caller_suites import CALLER_SUITES
+from tests.load.comparison.arrivals import ARRIVAL_SUITES
+from tests.load.comparison.closed import CLOSED_SUITES
+from tests.load.comparison.limit import LIMIT_SUITES
+from tests.load.comparison.tuning import PEER_TUNINGS
 from tests.load.measure import BenchFailed
 from tests.load.stage import PADDING, Stage
 from tests.load.suites import SUITES, Options
@@ -30,6 +34,16 @@ if TYPE_CHECKING:
 
 DOCS = machine.CHECKOUT / "docs" / "benchmarks.md"
 RESULTS = machine.CHECKOUT / "bench-results"
+PEER_SUITES = {**CLOSED_SUITES, **ARRIVAL_SUITES, **LIMIT_SUITES}
+SECTIONS = {
+    "bench": SUITES,
+    "callers": CALLER_SUITES,
+    "peers": PEER_SUITES,
+    "tuning": {**TUNINGS, **PEER_TUNINGS},
+}
+"""Suites by the section of docs/benchmarks.md that their tables stand in."""
+
+ALL = {name: suite for suites in SECTIONS.values() for name, suite in suites.items()}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -47,9 +61,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=[*SUITES, *CALLER_SUITES, *TUNINGS],
-        help="run this alone; may be given again (default: all but the searches for defaults, tune-…)",
+        choices=list(ALL),
+        help="run this alone; may be given again (default: all but the comparison with peers, for which see "
+        "make bench-peers, and the searches for defaults, tune-…)",
     )
+    parser.add_argument("--peers", action="store_true", help="run the comparison with peers: all its suites")
+    parser.add_argument("--seconds", type=float, help="length of a measurement (default: 10, with --quick 5)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each suite (default: 3)")
     parser.add_argument(
         "--repetitions",
@@ -110,12 +127,12 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
-    names = chosen.only or [*SUITES, *CALLER_SUITES]
+    names = [*(chosen.only or []), *(PEER_SUITES if chosen.peers else [])] or [*SUITES, *CALLER_SUITES]
     options = Options(
         rounds=chosen.rounds,
         repetitions=chosen.repetitions,
         warmup_s=1.5 if chosen.quick else 2.0,
-        measure_s=5.0 if chosen.quick else 10.0,
+        measure_s=chosen.seconds or (5.0 if chosen.quick else 10.0),
         starts=max(5, chosen.rounds),
         calm_timeout_s=chosen.calm_timeout_s,
     )
@@ -130,7 +147,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
             # A stage for each suite: no suite measures what an earlier one left behind.
             with Stage(exported, say, variants) as stage:
                 say(f"{name}:")
-                suite = {**SUITES, **CALLER_SUITES, **TUNINGS}[name](stage, options, say)
+                suite = ALL[name](stage, options, say)
             suites.append(asdict(suite))
     return {"environment": environment, "options": asdict(options), "suites": suites}
 
@@ -143,7 +160,7 @@ def write_docs(results: dict[str, Any]) -> None:
         results: What results.json holds.
     """
     text = DOCS.read_text(encoding="utf-8")
-    for section, wanted in (("bench", SUITES), ("callers", CALLER_SUITES), ("tuning", TUNINGS)):
+    for section, wanted in SECTIONS.items():
         suites = [suite for suite in results["suites"] if suite["name"] in wanted]
         if suites:
             text = report.replace_between(text, section, report.to_markdown({**results, "suites": suites}))

@@ -47,6 +47,28 @@ def make_request(host: str, path: str, headers: dict[str, str], body: bytes) -> 
     return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
 
 
+def make_get(host: str, path: str, headers: dict[str, str]) -> bytes:
+    """
+    Write a GET request.
+
+    Args:
+        host: ``host:port``.
+
+        path: The route.
+
+        headers: Further headers.
+
+    Returns:
+        All its bytes.
+    """
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"host: {host}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
+
+
 def embeddings_body(model: str, text: str) -> bytes:
     """
     Write the body of ``POST /v1/embeddings`` for one text.

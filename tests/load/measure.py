@@ -8,11 +8,16 @@ import sys
 import urllib.request
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.load import machine
 from tests.load.generator import LoadResult, LoadSpec
+from tests.load.open_loop import OpenLoad, OpenResult
 from tests.load.rounds import percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,15 @@ class Contender:
     headers: dict[str, str] = field(default_factory=dict)
     """What the generator sends along."""
 
+    dialect: str = "openai"
+    """How it is asked over HTTP, see `dialects.DIALECTS`."""
+
+    other_paths: list[str] = field(default_factory=list)
+    """Routes that don't ask for vectors, for traffic that has other calls in it."""
+
+    may_refuse: bool = False
+    """Whether 429 and 503 count as refusals and not as wrong answers: how much a peer takes on is its own choice."""
+
 
 @dataclass(frozen=True)
 class Load:
@@ -62,6 +76,48 @@ class Load:
 
     measure_s: float
     """Seconds measured."""
+
+    most_texts: int = 1
+    """Texts in the largest request; sizes are log-uniform from 1 on."""
+
+    other_share: float = 0.0
+    """Share of requests that ask for something else than vectors."""
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """How often a contender is asked, whatever it makes of it."""
+
+    tokenizer_file: str
+    """Where words come from."""
+
+    rate_per_s: float
+    """Mean arrivals a second, Poisson."""
+
+    warmup_s: float
+    """Seconds before the measured ones."""
+
+    measure_s: float
+    """Seconds measured."""
+
+    most_connections: int = 512
+    """Beyond so many a request waits in the client, and its latency grows."""
+
+    drain_s: float = 20.0
+    """Seconds after the last arrival in which answers may still come."""
+
+
+class Counters(NamedTuple):
+    """What the machine and Triton had counted at one moment."""
+
+    cpu_s: dict[str, float]
+    """CPU time by program."""
+
+    busy_s: float
+    """Time that all cores together have been busy."""
+
+    counts: dict[str, int]
+    """Triton's, see `read_triton_counts`."""
 
 
 class BenchFailed(Exception):
@@ -95,73 +151,166 @@ def measure(contender: Contender, load: Load, seed: str, attempt: int = 1) -> di
         contender=f"{contender.name} {attempt}",
         headers=contender.headers,
         seed=seed,
+        dialect=contender.dialect,
+        other_paths=contender.other_paths,
         **asdict(load),
     )
     trees = {name: machine.tree_of(pid) for name, pid in contender.programs.items()}
-    result, cpu_s, busy_s, counted = _run_generator(spec, contender, trees)
-    if result.failures or not result.latencies_ms:
-        raise BenchFailed(f"{contender.name}: {result.failures} wrong answers: {result.reasons}")
-    answered = len(result.latencies_ms)
-    cpu_s["generator"] = result.cpu_s
+    told, before, after = run_generator(
+        "tests.load.generator", asdict(spec), partial(read_counters, contender, trees)
+    )
+    result = LoadResult(**told)
+    if result.failures or not result.latencies_ms or (result.refused and not contender.may_refuse):
+        raise BenchFailed(
+            f"{contender.name}: {result.failures} wrong answers, {result.refused} refused: {result.reasons}"
+        )
+    cpu_s = {name: after.cpu_s[name] - before.cpu_s[name] for name in trees} | {"generator": result.cpu_s}
     latencies_ms = sorted(result.latencies_ms)
-    return {
-        "texts_per_s": answered / result.measured_s,
+    figures = {
+        "texts_per_s": result.texts / result.measured_s,
         "p50_ms": percentile(latencies_ms, 0.50),
         "p99_ms": percentile(latencies_ms, 0.99),
-        "answered": answered,
-        "cpu_us_a_text": {name: used_s / answered * 1e6 for name, used_s in cpu_s.items()},
+        "answered": result.texts,
+        "cpu_us_a_text": {name: used_s / result.texts * 1e6 for name, used_s in cpu_s.items()},
         # Share of all cores that nobody here used: other people's programs, and the kernel's own work.
-        "others_share": max(0.0, busy_s - sum(cpu_s.values())) / result.measured_s / machine.cores(),
-        **counted,
+        "others_share": max(0.0, after.busy_s - before.busy_s - sum(cpu_s.values()))
+        / result.measured_s
+        / machine.cores(),
+        **_batch_sizes(before.counts, after.counts),
+    }
+    if contender.may_refuse:
+        figures["refused_share"] = result.refused / (result.refused + len(latencies_ms))
+    if others_ms := sorted(result.other_latencies_ms):
+        figures["requests_per_s"] = (len(others_ms) + len(latencies_ms)) / result.measured_s
+        figures["others_p99_ms"] = percentile(others_ms, 0.99)
+    return figures
+
+
+def measure_open(contender: Contender, arrivals: Arrivals, seed: str, attempt: int = 1) -> dict[str, Any]:
+    """
+    Put a contender under a load that doesn't wait for its answers, once.
+
+    Args:
+        contender: Who.
+
+        arrivals: How often it is asked.
+
+        seed: Fixes arrivals and lengths.
+
+        attempt: At the same measurement; fixes words, so that a cache doesn't know what is sent again.
+
+    Returns:
+        Figures as `measure` gives them. Latencies count from the time a request was due. One that was refused, or had
+        no answer when the run ended, counts with the time that answers were waited for.
+
+    Raises:
+        BenchFailed: If answers were wrong, or none came.
+    """
+    spec = OpenLoad(
+        address=contender.address,
+        model=contender.model,
+        traffic=contender.traffic,
+        contender=f"{contender.name} {attempt}",
+        headers=contender.headers,
+        seed=seed,
+        dialect=contender.dialect,
+        **asdict(arrivals),
+    )
+    trees = {name: machine.tree_of(pid) for name, pid in contender.programs.items()}
+    told, before, after = run_generator(
+        "tests.load.open_loop", asdict(spec), partial(read_counters, contender, trees)
+    )
+    result = OpenResult(**told)
+    if result.failures or not result.admitted_due_ms:
+        raise BenchFailed(f"{contender.name}: {result.failures} wrong answers: {result.reasons}")
+    cpu_s = {name: after.cpu_s[name] - before.cpu_s[name] for name in trees} | {"generator": result.cpu_s}
+    refused = len(result.refused_due_ms)
+    never_ms = [spec.drain_s * 1000] * (refused + len(result.unanswered_due_ms))
+    latencies_ms = sorted(result.admitted_due_ms + never_ms)
+    answered = max(1, result.answered_in_time)
+    return {
+        "texts_per_s": result.answered_in_time / result.measured_s,
+        "offered_per_s": arrivals.rate_per_s,
+        "p50_ms": percentile(latencies_ms, 0.50),
+        "p99_ms": percentile(latencies_ms, 0.99),
+        "answered": result.answered_in_time,
+        "refused_share": refused / max(1, result.due),
+        "unanswered": len(result.unanswered_due_ms),
+        "cpu_us_a_text": {name: used_s / answered * 1e6 for name, used_s in cpu_s.items()},
+        "others_share": max(0.0, after.busy_s - before.busy_s - sum(cpu_s.values()))
+        / result.measured_s
+        / machine.cores(),
+        **_batch_sizes(before.counts, after.counts),
     }
 
 
-def _run_generator(
-    spec: LoadSpec, contender: Contender, trees: dict[str, set[int]]
-) -> tuple[LoadResult, dict[str, float], float, dict[str, float]]:
-    """Run the generator and read all counters at the beginning and the end of the measured seconds."""
+def run_generator(
+    module: str, spec: dict[str, Any], look: Callable[[], Counters]
+) -> tuple[dict[str, Any], Counters, Counters]:
+    """
+    Run a load generator, and look at all counters at the beginning and the end of the measured seconds.
+
+    Args:
+        module: The program.
+
+        spec: What it reads.
+
+        look: Reads the counters.
+
+    Returns:
+        What it found, and the counters before and after.
+
+    Raises:
+        BenchFailed: If it failed.
+    """
     # A session of its own: Ctrl-C is for this program, which then ends the generator itself.
     generator = subprocess.Popen(
-        [sys.executable, "-m", "tests.load.generator"],
+        [sys.executable, "-m", module],
         cwd=machine.CHECKOUT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+    seen: dict[str, Counters] = {}
+    told: dict[str, Any] = {}
     try:
         assert generator.stdin is not None
         assert generator.stdout is not None
-        generator.stdin.write(json.dumps(asdict(spec)))
+        generator.stdin.write(json.dumps(spec))
         generator.stdin.close()
-        before: tuple[dict[str, float], float, dict[str, int]] = ({}, 0.0, {})
-        after = before
-        result: LoadResult | None = None
         for line in generator.stdout:
             told = json.loads(line)
-            if told.get("event") == "begins":
-                before = _read_counters(contender, trees)
-            elif told.get("event") == "ends":
-                after = _read_counters(contender, trees)
-            else:
-                result = LoadResult(**told)
+            if "event" in told:
+                seen[told["event"]] = look()
     finally:
         with suppress(ProcessLookupError):
             generator.kill()
         generator.wait()
-    if result is None:
-        raise BenchFailed(f"{contender.name}: the load generator failed; what it said is above")
-    cpu_s = {name: after[0][name] - before[0][name] for name in trees}
-    return result, cpu_s, after[1] - before[1], _batch_sizes(before[2], after[2])
+        for pipe in (generator.stdin, generator.stdout):
+            assert pipe is not None
+            pipe.close()
+    if "event" in told or seen.keys() != {"begins", "ends"}:
+        raise BenchFailed(f"{spec['contender']}: the load generator failed; what it said is above")
+    return told, seen["begins"], seen["ends"]
 
 
-def _read_counters(
-    contender: Contender, trees: dict[str, set[int]]
-) -> tuple[dict[str, float], float, dict[str, int]]:
+def read_counters(contender: Contender, trees: dict[str, set[int]]) -> Counters:
+    """
+    Read all counters.
+
+    Args:
+        contender: Whose Triton is asked, if it has one.
+
+        trees: Process ids by program.
+
+    Returns:
+        What they say.
+    """
     counts = {}
     if contender.triton_http is not None:
         counts = read_triton_counts(contender.triton_http, {"door": contender.model, "core": contender.core})
-    return {name: machine.cpu_s(pids) for name, pids in trees.items()}, machine.busy_cpu_s(), counts
+    return Counters({name: machine.cpu_s(pids) for name, pids in trees.items()}, machine.busy_cpu_s(), counts)
 
 
 def read_triton_counts(address: str, models: dict[str, str | None]) -> dict[str, int]:

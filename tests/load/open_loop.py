@@ -15,12 +15,14 @@ import json
 import random
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from tests.load.client import AnswerUnreadable, Connection, embeddings_body, make_request
-from tests.load.generator import MAX_REASONS, check_body, say
+from tests.load.client import AnswerUnreadable, Connection, make_request
+from tests.load.dialects import DIALECTS
+from tests.load.generator import MAX_REASONS, REFUSALS, check_vectors, say
 from tests.load.texts import make_texts, read_words
 
 CHECK_EVERY = 50
@@ -44,7 +46,7 @@ class OpenLoad:
     """Kind of texts, see `texts.TRAFFIC`."""
 
     seed: str
-    """Fixes texts and arrivals."""
+    """Fixes arrivals and the texts' lengths."""
 
     rate_per_s: float
     """Mean arrivals a second."""
@@ -58,14 +60,23 @@ class OpenLoad:
     headers: dict[str, str]
     """HTTP headers."""
 
+    contender: str = "open loop"
+    """Fixes, with the seed, the words."""
+
     connections: int = 256
     """Opened before the start, so that connecting is no part of what is measured; more are opened if need be."""
 
     dimension: int = 384
     """Components of a vector."""
 
-    path: str = "/v1/embeddings"
-    """HTTP route."""
+    dialect: str = "openai"
+    """How vectors are asked for, see `dialects.DIALECTS`."""
+
+    most_connections: int | None = None
+    """Beyond so many a request waits for a free one, and its latency grows; None for no bound."""
+
+    drain_s: float = 60.0
+    """Seconds after the last arrival in which answers may still come."""
 
 
 @dataclass
@@ -87,14 +98,17 @@ class OpenResult:
     admitted_sent_ms: list[float] = field(default_factory=list)
     """The same since they were sent."""
 
+    unanswered_due_ms: list[float] = field(default_factory=list)
+    """Ages of requests that had no answer when it was no longer waited for: their latency is larger."""
+
     refused_due_ms: list[float] = field(default_factory=list)
-    """Latencies of 503s since they were due."""
+    """Latencies of 429s and 503s since they were due."""
 
     refused_sent_ms: list[float] = field(default_factory=list)
     """The same since they were sent."""
 
     without_retry_after: int = 0
-    """503s without Retry-After."""
+    """429s and 503s without Retry-After."""
 
     failures: int = 0
     """Anything else, warm-up included."""
@@ -122,6 +136,9 @@ class OpenLoop:
         self._idle: list[Connection] = []
         self._is_measuring = False
         self._checked = 0
+        self._free = (
+            nullcontext() if spec.most_connections is None else asyncio.Semaphore(spec.most_connections)
+        )
         self.result = OpenResult()
 
     async def run(self) -> OpenResult:
@@ -135,10 +152,11 @@ class OpenLoop:
         total_s = spec.warmup_s + spec.measure_s
         due_s = draw_arrivals(spec.rate_per_s, total_s, spec.seed)
         words = read_words(Path(spec.tokenizer_file))
-        texts = islice(make_texts(words, spec.traffic, spec.seed, "open loop"), len(due_s))
+        texts = islice(make_texts(words, spec.traffic, spec.seed, spec.contender), len(due_s))
+        dialect = DIALECTS[spec.dialect]
+        path = dialect.request_path(spec.model)
         requests = [
-            make_request(spec.address, spec.path, spec.headers, embeddings_body(spec.model, text))
-            for text in texts
+            make_request(spec.address, path, spec.headers, dialect.body(spec.model, [text])) for text in texts
         ]
         for _ in range(spec.connections):
             self._idle.append(await self._connect())
@@ -153,8 +171,10 @@ class OpenLoop:
             tasks.append(
                 asyncio.create_task(self._send(request, started + due, is_counted=due >= spec.warmup_s))
             )
-        async with asyncio.timeout(60):
-            await asyncio.gather(timer, *tasks)
+        _, waiting = await asyncio.wait([timer, *tasks], timeout=spec.drain_s)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(timer, *tasks)
         for connection in self._idle:
             connection.close()
         return self.result
@@ -171,33 +191,44 @@ class OpenLoop:
         say({"event": "ends"})
 
     async def _send(self, request: bytes, due: float, *, is_counted: bool) -> None:
-        result = self.result
-        result.due += is_counted
+        self.result.due += is_counted
         try:
-            connection = self._idle.pop() if self._idle else await self._connect()
-            sent = time.perf_counter()
-            answer = await connection.exchange(request)
+            async with self._free:
+                await self._exchange(request, due, is_counted=is_counted)
         except (AnswerUnreadable, OSError) as error:
             self._fail(str(error))
-            return
+        except asyncio.CancelledError:
+            if is_counted:
+                self.result.unanswered_due_ms.append((time.perf_counter() - due) * 1000)
+
+    async def _exchange(self, request: bytes, due: float, *, is_counted: bool) -> None:
+        result = self.result
+        connection = self._idle.pop() if self._idle else await self._connect()
+        sent = time.perf_counter()
+        answer = await connection.exchange(request)
         ended = time.perf_counter()
         due_ms, sent_ms = (ended - due) * 1000, (ended - sent) * 1000
         self._idle.append(connection)
         if answer.status == 200:
             result.answered_in_time += self._is_measuring
             self._checked += 1
-            if self._checked % CHECK_EVERY == 1 and (fault := check_body(answer.body, self._spec.dimension)):
-                self._fail(fault)
+            if self._checked % CHECK_EVERY == 1:
+                self._check(connection.head, answer.body)
             if is_counted:
                 result.admitted_due_ms.append(due_ms)
                 result.admitted_sent_ms.append(sent_ms)
-        elif answer.status == 503:
+        elif answer.status in REFUSALS:
             if is_counted:
                 result.refused_due_ms.append(due_ms)
                 result.refused_sent_ms.append(sent_ms)
             result.without_retry_after += b"retry-after:" not in connection.head.lower()
         else:
             self._fail(f"{answer.status}: {answer.body[:300]!r}")
+
+    def _check(self, head: bytes, body: bytes) -> None:
+        dialect = DIALECTS[self._spec.dialect]
+        if fault := check_vectors(dialect, head, body, 1, self._spec.dimension):
+            self._fail(fault)
 
     async def _connect(self) -> Connection:
         self.result.connections += 1

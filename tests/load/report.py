@@ -18,12 +18,17 @@ FIGURES = (
     ("texts_per_s", "texts/s", 0),
     ("p50_ms", "p50, ms", 0),
     ("p99_ms", "p99, ms", 0),
+    ("offered_per_s", "texts/s offered", 0),
+    ("requests_per_s", "requests/s", 0),
+    ("others_p99_ms", "p99 of other calls, ms", 0),
+    ("refused_share", "refused", 2),
+    ("unanswered", "never answered", 0),
     ("door_batch", "texts a door batch", 1),
     ("core_batch", "texts a core batch", 1),
 )
 """Figures of a contender: key, heading, decimals."""
 
-PROGRAMS = ("facade", "triton", "peer", "generator")
+PROGRAMS = ("facade", "triton", "peer", "model", "generator")
 """Programs whose CPU time is shown."""
 
 HOW_TO_READ = (
@@ -156,7 +161,7 @@ def contender_table(suite: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[
     """Write a suite's measurements as headings and rows of text."""
     rounds = suite["rounds"]
     names = sorted(rounds[0], key=list(suite["rounds"][0]).index)
-    figures = [one for one in FIGURES if any(one[0] in rounds[0][name] for name in names)]
+    figures = [one for one in FIGURES if any(rounds[0][name].get(one[0]) for name in names)]
     programs = [one for one in PROGRAMS if any(one in rounds[0][name]["cpu_us_a_text"] for name in names)]
     rows = []
     for name in names:
@@ -210,7 +215,11 @@ def draw_bars(title: str, bars: Sequence[tuple[str, Spread]]) -> str:
 
 def _spreads(suite: dict[str, Any], figure: str) -> list[tuple[str, Spread]]:
     names = list(suite["rounds"][0])
-    return [(name, spread_of([one[name][figure] for one in suite["rounds"]])) for name in names]
+    return [
+        (name, spread_of([one[name][figure] for one in suite["rounds"]]))
+        for name in names
+        if figure in suite["rounds"][0][name]
+    ]
 
 
 def _to_html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.load import machine
-from tests.load.generator import LoadSpec, open_http_caller
+from tests.load.generator import LoadSpec, Sending, open_http_caller
 from tests.load.soak_report import Sample, drift_of, summarise, to_svg
 from tests.load.stage import Stage
 from tests.load.texts import make_texts, read_words
@@ -118,11 +118,11 @@ async def call_on_time(
             await asyncio.sleep(wait_s)
         if loop.time() >= until:
             return
-        fault = await call(next(texts))
+        fault = await call(Sending([next(texts)]))
         if fault is None:
             outcome.answered += 1
         else:
-            outcome.failures.append(fault)
+            outcome.failures.append(fault.reason)
 
 
 def make_due_times(started: float, rate_per_s: float | None, requests: int | None) -> Iterator[float]:

@@ -11,30 +11,35 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from deploy.local.triton import TritonServer
 from export.config_pbtxt import from_text, to_text
 from tests.facade.redis_server import RedisServer
+from tests.load import machine
 from tests.load.machine import CHECKOUT
 from tests.load.measure import BenchFailed, Contender
-from tests.stack import KEY, MODEL_NAME, start_facade
+from tests.load.peers import install
+from tests.stack import KEY, MODEL_NAME, find_model_folder, start_facade
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from tests.load.peers.roster import Peer
     from tests.stack import Facade
 
 CORE_NAME = f"{MODEL_NAME}_core"
+AUTO_NAME = f"{MODEL_NAME}_auto"
 NO_LIMIT = 10**9
 """Larger than anything that is counted here."""
 
@@ -107,6 +112,21 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
+    @contextmanager
+    def scene(self) -> Iterator[Stage]:
+        """
+        Make room for what is to end before the stage does.
+
+        Yields:
+            The same stage; what is started on it within the with statement ends with it.
+        """
+        outer, self._open = self._open, ExitStack()
+        try:
+            with self._open:
+                yield self
+        finally:
+            self._open = outer
+
     @property
     def tokenizer_file(self) -> Path:
         """The exported tokenizer."""
@@ -132,23 +152,64 @@ class Stage:
         chosen = {"FACADE_LOG_LEVEL": "info", **environment}
         return self._open.enter_context(start_facade(self.triton.grpc_url, **chosen))
 
-    def start_peer(self, threads: int) -> tuple[str, int]:
+    def start_peer(self, peer: Peer, **settings: str) -> Contender:
         """
-        Start FastAPI + onnxruntime, for as long as the stage.
+        Start a peer that lasts as long as the stage.
 
         Args:
-            threads: Size of its thread pool.
+            peer: Who.
+
+            settings: What differs from its own.
 
         Returns:
-            ``host:port`` and process id.
+            It, ready, as a contender for short texts.
+
+        Raises:
+            BenchFailed: If it doesn't become ready; the message has the end of what it said.
         """
-        return self.start_application(
-            "tests.load.peers.fastapi_onnxruntime:app",
-            "/health",
-            PEER_GRAPH=str(self.repository / CORE_NAME / "1" / "model.onnx"),
-            PEER_TOKENIZER=str(self.tokenizer_file),
-            PEER_MAX_TOKENS="256",
-            PEER_THREADS=str(threads),
+        chosen = {**peer.settings, **settings}
+        ports = [str(free_port()) for _ in range(3)]
+        # Short, because Ray puts sockets below it.
+        folder = Path(
+            self._open.enter_context(tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True))
+        )
+        python = install.python_of(peer.name) if peer.has_environment else Path(sys.executable)
+        environment = {
+            "PEER_FOLDER": str(folder),
+            "PEER_GRAPH": str(self.repository / CORE_NAME / "1" / "model.onnx"),
+            "PEER_TOKENIZER": str(self.tokenizer_file),
+            "PEER_MAX_TOKENS": "256",
+            "PEER_MODEL": str(find_model_folder()),
+            **dict(zip(("PEER_PORT", "PEER_PORT_2", "PEER_PORT_3"), ports, strict=True)),
+            **{f"PEER_{name}": value for name, value in chosen.items()},
+            "PYTHONPATH": str(CHECKOUT),
+            "BENTOML_HOME": str(folder / "bentoml"),
+            **peer.environment,
+        }
+        log = folder / "log.txt"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [str(python), *(part.format(port=ports[0], **chosen) for part in peer.command)],
+                cwd=CHECKOUT,
+                env={**os.environ, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._open.callback(_end, process)
+        try:
+            await_answer(f"http://127.0.0.1:{ports[0]}{peer.ready_path}", process, timeout_s=90)
+        except BenchFailed as error:
+            said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            raise BenchFailed(f"{peer.title} didn't start: {error}\n{said}") from error
+        return Contender(
+            name=peer.title,
+            protocol="http",
+            address=f"127.0.0.1:{ports[0]}",
+            model=MODEL_NAME,
+            programs={"peer": process.pid},
+            dialect=peer.dialect,
+            other_paths=list(peer.other_paths),
+            may_refuse=True,
         )
 
     def start_application(self, application: str, health_path: str, **environment: str) -> tuple[str, int]:
@@ -262,6 +323,38 @@ class Stage:
             traffic=traffic,
         )
 
+    def directly_http(self, name: str, *, traffic: str = "short") -> Contender:
+        """
+        Describe the door itself, called over Triton's own HTTP with binary tensors, as a contender.
+
+        Args:
+            name: What the report calls it.
+
+            traffic: Kind of texts.
+
+        Returns:
+            The contender: it costs the generator as little as a façade does.
+        """
+        described = self.directly(name, traffic=traffic)
+        return replace(described, protocol="http", address=self.triton.http_url, dialect="triton")
+
+    def export_auto(self) -> Variant:
+        """
+        Export the model once more, in the fastest precision that passes parity, and let Triton load it.
+
+        Returns:
+            It, as a variant.
+        """
+        command = [sys.executable, "-m", "export", "export", str(find_model_folder())]
+        options = ["--name", AUTO_NAME, "--precision", "auto", "--repository", str(self.repository)]
+        follow = ["--triton", f"grpc://{self.triton.grpc_url}"]
+        done = subprocess.run(
+            [*command, *options, *follow], cwd=CHECKOUT, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise BenchFailed(f"exporting with --precision auto failed: {done.stderr[-2000:]}")
+        return Variant(AUTO_NAME, core={})
+
 
 def add_variant(repository: Path, variant: Variant) -> None:
     """
@@ -347,9 +440,14 @@ def await_answer(
 
 
 def _end(process: subprocess.Popen[Any]) -> None:
+    # Some peers leave their workers behind.
+    tree = machine.tree_of(process.pid)
     process.terminate()
     try:
-        process.wait(timeout=10)
+        process.wait(timeout=20)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    for pid in tree - {process.pid}:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

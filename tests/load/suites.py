@@ -5,19 +5,25 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tests.load import machine
-from tests.load.measure import Contender, Load, measure
-from tests.load.rounds import Round, Spread, interleave, ratio_of, spread_of
+from tests.load.measure import Load, measure
+from tests.load.peers.roster import FASTAPI_ONNXRUNTIME
+from tests.load.rounds import Figures, Round, Spread, interleave, ratio_of, spread_of
 from tests.load.stage import PADDING, Stage, await_answer, free_port
 from tests.stack import facade_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests.load.measure import Contender
+
     Say = Callable[[str], None]
+
+OVERHEAD_S = 2.5
+"""Seconds of a measurement beside warm-up and measuring: a look at the machine, the generator's start and end."""
 
 SETTLE_S = 2.0
 """Seconds between readiness and the reading of memory: the catalogue has looked twice by then."""
@@ -120,15 +126,45 @@ def compare(
         The rounds.
     """
     load = Load(str(stage.tokenizer_file), concurrency, options.warmup_s, options.measure_s)
-    by_name = {contender.name: contender for contender in contenders}
 
-    def run_one(name: str, number: int, attempt: int) -> dict[str, object]:
+    def measure_one(contender: Contender, number: int, attempt: int) -> Figures:
+        return measure(contender, load, seed=f"{contender.traffic} {number}", attempt=attempt)
+
+    return take_turns(contenders, measure_one, options, say)
+
+
+def take_turns(
+    contenders: Sequence[Contender],
+    measure_one: Callable[[Contender, int, int], Figures],
+    options: Options,
+    say: Say,
+) -> list[Round]:
+    """
+    Measure contenders in turn, each when the machine is calm.
+
+    Args:
+        contenders: Who.
+
+        measure_one: Measures one of them, in the round and the attempt of those numbers.
+
+        options: How long.
+
+        say: Takes a line of progress.
+
+    Returns:
+        The rounds.
+    """
+    by_name = {contender.name: contender for contender in contenders}
+    seconds = len(by_name) * options.rounds * (options.warmup_s + options.measure_s + OVERHEAD_S)
+    say(f"  {len(by_name)} contenders, {options.rounds} rounds: about {seconds / 60:.0f} minutes")
+
+    def run_one(name: str, number: int, attempt: int) -> Figures:
         contender = by_name[name]
         trees = {program: machine.tree_of(pid) for program, pid in contender.programs.items()}
         waited_s = machine.wait_for_calm(trees, options.calm_timeout_s)
         if waited_s > 1:
             say(f"  waited {waited_s:.0f} s for a calmer machine")
-        return measure(contender, load, seed=f"{contender.traffic} {number}", attempt=attempt)
+        return measure_one(contender, number, attempt)
 
     return interleave(list(by_name), run_one, rounds=options.rounds, repetitions=options.repetitions, say=say)
 
@@ -165,19 +201,18 @@ def run_direct(stage: Stage, options: Options, say: Say) -> SuiteResult:
     )
 
 
-def run_mixed(stage: Stage, options: Options, say: Say) -> SuiteResult:
+def run_lengths(stage: Stage, options: Options, say: Say) -> SuiteResult:
     """Compare the door with one that pads to the longest text, and with no batching at all."""
-    ours, padding, peer = "façade + door", "façade + padding door", "FastAPI + onnxruntime"
+    ours, padding, peer = "façade + door", "façade + padding door", FASTAPI_ONNXRUNTIME.title
     facade = stage.start_facade()
-    address, pid = stage.start_peer(threads=machine.cores())
     contenders = [
         stage.through(facade, ours, traffic="log-normal"),
         stage.through(facade, padding, variant=PADDING, traffic="log-normal"),
-        Contender(peer, "http", address, "minilm", {"peer": pid}, traffic="log-normal"),
+        replace(stage.start_peer(FASTAPI_ONNXRUNTIME), traffic="log-normal"),
     ]
     rounds = compare(stage, contenders, 64, options, say)
     return SuiteResult(
-        name="mixed",
+        name="lengths",
         title="Mixed lengths",
         about=(
             "Closed loop, 64 callers, unique texts of 3 to 200 words, log-normal, one text a request; the same ONNX "
@@ -245,5 +280,5 @@ def start_once(stage: Stage) -> tuple[float, machine.Memory]:
         process.wait(timeout=20)
 
 
-SUITES = {"rest": run_rest, "direct": run_direct, "mixed": run_mixed}
+SUITES = {"rest": run_rest, "direct": run_direct, "lengths": run_lengths}
 """Suites of a whole run, in their order."""

@@ -13,6 +13,7 @@ import pytest
 from export.config_pbtxt import from_text
 from export.profiles import cpu_profile
 from tests.load import bench, generator, machine, report, rounds, stage, suites, texts, tuning
+from tests.load.dialects import DIALECTS
 from tests.load.measure import BenchFailed
 from tests.load.rounds import Spread
 from tests.stack import MODEL_NAME
@@ -164,7 +165,9 @@ def test_wrong_vectors_are_noticed() -> None:
     assert generator.check_vector(good.tobytes(), 4) is None
     assert "16 bytes" in (generator.check_vector(good.tobytes(), 8) or "")
     assert "length 0" in (generator.check_vector(bytes(16), 4) or "")
-    assert "can't be read" in (generator.check_body(b'{"data": []}', 4) or "")
+    openai = DIALECTS["openai"]
+    assert "can't be read" in (generator.check_vectors(openai, b"", b'{"data": 1}', 1, 4) or "")
+    assert "0 vectors for 1" in (generator.check_vectors(openai, b"", b'{"data": []}', 1, 4) or "")
 
 
 def test_failures_are_never_counted_as_answers() -> None:
@@ -173,9 +176,11 @@ def test_failures_are_never_counted_as_answers() -> None:
     recorder.note(0.1, None)
     recorder.is_measuring = True
     recorder.note(0.2, None)
-    recorder.note(0.3, "500")
+    recorder.note(0.3, generator.Fault("500"))
+    recorder.note(0.4, None, texts=0)
 
     assert recorder.latencies_ms == [200.0]
+    assert recorder.other_latencies_ms == [400.0]
     assert (recorder.failures, list(recorder.reasons)) == (1, ["500"])
 
 
@@ -288,7 +293,7 @@ def test_docs_have_the_markers_that_are_written_between() -> None:
     """`--write-docs` finds its places in docs/benchmarks.md."""
     text = bench.DOCS.read_text(encoding="utf-8")
 
-    for section in ("bench", "callers", "tuning"):
+    for section in bench.SECTIONS:
         assert report.replace_between(text, section, "new") != text
 
 

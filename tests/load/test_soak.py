@@ -9,6 +9,7 @@ import pytest
 
 from facade.cache.memory import MemoryTier
 from tests.load import soak
+from tests.load.generator import Fault, Sending
 
 pytestmark = pytest.mark.anyio
 
@@ -35,9 +36,9 @@ async def test_callers_send_each_text_once_and_note_what_was_wrong() -> None:
     """Due times are shared, so nothing is sent twice; a fault is kept word by word."""
     sent: list[str] = []
 
-    async def call(text: str) -> str | None:
-        sent.append(text)
-        return "wrong" if text == "b" else None
+    async def call(sending: Sending) -> Fault | None:
+        sent.extend(sending.texts)
+        return Fault("wrong") if sending.texts == ["b"] else None
 
     import asyncio  # noqa: PLC0415
 

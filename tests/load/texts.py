@@ -13,6 +13,7 @@ import math
 import random
 import re
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,7 +62,13 @@ TRAFFIC = {
     # Mean 27 words, so 29 tokens; one text in a hundred is longer than 130 words.
     "log-normal": LogNormal(median=18, sigma=0.9, least=3, most=200),
 }
-"""Kinds of traffic by name."""
+"""Kinds of traffic by name, none of which repeats a text."""
+
+ZIPF = "zipf"
+"""Short texts that are repeated: the text of rank r comes r times less often than the first."""
+
+ZIPF_TEXTS = 10_000
+"""Different ones among them."""
 
 
 def read_words(tokenizer_file: Path) -> list[str]:
@@ -80,12 +87,12 @@ def read_words(tokenizer_file: Path) -> list[str]:
 
 def make_texts(words: Sequence[str], traffic: str, seed: str, contender: str) -> Iterator[str]:
     """
-    Make texts without end, no two alike.
+    Make texts without end, no two alike but for `ZIPF` traffic.
 
     Args:
         words: What they are made of.
 
-        traffic: A name in `TRAFFIC`.
+        traffic: A name in `TRAFFIC`, or `ZIPF`.
 
         seed: Fixes the lengths, in order.
 
@@ -94,6 +101,8 @@ def make_texts(words: Sequence[str], traffic: str, seed: str, contender: str) ->
     Yields:
         One text at a time.
     """
+    if traffic == ZIPF:
+        yield from _repeat_texts(words, seed, contender)
     lengths = random.Random(f"{seed} lengths")
     source = random.Random(f"{seed} words of {contender}")
     seen: set[str] = set()
@@ -104,3 +113,11 @@ def make_texts(words: Sequence[str], traffic: str, seed: str, contender: str) ->
             text = " ".join(source.choices(words, k=count))
         seen.add(text)
         yield text
+
+
+def _repeat_texts(words: Sequence[str], seed: str, contender: str) -> Iterator[str]:
+    pool = list(islice(make_texts(words, "short", seed, contender), ZIPF_TEXTS))
+    cumulated = list(accumulate(1 / rank for rank in range(1, ZIPF_TEXTS + 1)))
+    source = random.Random(f"{seed} ranks")
+    while True:
+        yield from source.choices(pool, cum_weights=cumulated, k=1_000)
