@@ -15,6 +15,7 @@ Run it with ``make bench`` or ``python -m tests.load.bench``. In reading order:
     peers/      other servers of the same model, their settings and their installation
     comparison/ the suites beside them, and beside the model alone
     same_request, open_loop, overload, caller_suites    the suites about callers: from memory, at 4x, what they cost
+    plots       bars and curves
     report      results.json to HTML and to the tables of docs/benchmarks.md
     bench       the command line
     users, locustfile    50 to 1,000 users, ``make load``

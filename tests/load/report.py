@@ -9,6 +9,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from tests.load.plots import draw_bars, draw_curves
 from tests.load.rounds import Spread, percentile, spread_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ HOW_TO_READ = (
     "Medians, and in brackets the smallest and the largest round."
 )
 
-BAR_WIDTH, ROW_HEIGHT, LABEL_WIDTH = 420, 30, 230
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0 }
@@ -68,8 +68,7 @@ def to_html(results: dict[str, Any]) -> str:
             parts.append(_to_html_table(("figure", "goal", "measured", ""), goal_rows(suite)))
         if suite["rounds"]:
             parts.append(_to_html_table(*contender_table(suite)))
-            parts.append(draw_bars("texts/s", _spreads(suite, "texts_per_s")))
-            parts.append(draw_bars("p99, ms", _spreads(suite, "p99_ms")))
+            parts += _draw(suite)
             parts.append(f"<p>{escape(describe_rounds(suite))}</p>")
         parts += [f"<p>{escape(note)}</p>" for note in suite["notes"]]
     return "\n".join(parts) + "\n</html>\n"
@@ -184,33 +183,33 @@ def format_spread(spread: Spread, decimals: int) -> str:
     return f"{spread.median:.{decimals}f} ({spread.least:.{decimals}f}-{spread.most:.{decimals}f})"
 
 
-def draw_bars(title: str, bars: Sequence[tuple[str, Spread]]) -> str:
+def curves_of(suite: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
     """
-    Draw horizontal bars, each with a line from its least to its most.
+    Gather the contenders that were offered several rates.
 
     Args:
-        title: What they show.
-
-        bars: Labels and values.
+        suite: With contenders named "NAME at SHARE".
 
     Returns:
-        An SVG element.
+        By name: rate in texts/s and p99 in milliseconds, medians over the rounds, ascending.
     """
-    longest = max(spread.most for _, spread in bars) or 1.0
-    width, height = LABEL_WIDTH + BAR_WIDTH + 90, ROW_HEIGHT * (len(bars) + 1)
-    parts = [f'<svg width="{width}" height="{height}" role="img"><text x="0" y="18">{escape(title)}</text>']
-    for row, (label, spread) in enumerate(bars, start=1):
-        middle = row * ROW_HEIGHT + ROW_HEIGHT / 2
-        scale = BAR_WIDTH / longest
-        left, right = LABEL_WIDTH + spread.least * scale, LABEL_WIDTH + spread.most * scale
-        parts.append(
-            f'<text x="0" y="{middle + 4:.0f}">{escape(label)}</text>'
-            f'<rect x="{LABEL_WIDTH}" y="{middle - 9:.0f}" width="{spread.median * scale:.1f}" height="18" '
-            'fill="#8fb3d9"/>'
-            f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{middle:.0f}" y2="{middle:.0f}" stroke="#222"/>'
-            f'<text x="{right + 6:.1f}" y="{middle + 4:.0f}">{spread.median:.0f}</text>'
-        )
-    return "".join(parts) + "</svg>"
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for step in suite["rounds"][0]:
+        name, is_step, share = step.rpartition(" at ")
+        if is_step and share.endswith("%"):
+            measured = [one[step] for one in suite["rounds"]]
+            rate, p99_ms = (
+                spread_of([m[key] for m in measured]).median for key in ("offered_per_s", "p99_ms")
+            )
+            curves.setdefault(name, []).append((rate, p99_ms))
+    return {name: sorted(points) for name, points in curves.items()}
+
+
+def _draw(suite: dict[str, Any]) -> list[str]:
+    if curves := curves_of(suite):
+        return [draw_curves("p99, ms, against texts/s offered", curves)]
+    plots = (("texts/s", "texts_per_s"), ("p99, ms", "p99_ms"))
+    return [draw_bars(title, _spreads(suite, figure)) for title, figure in plots]
 
 
 def _spreads(suite: dict[str, Any], figure: str) -> list[tuple[str, Spread]]:

@@ -270,6 +270,21 @@ def test_the_html_report_needs_nothing_else() -> None:
     assert "src=" not in page
 
 
+def test_latency_is_drawn_against_the_rate_where_there_were_several() -> None:
+    """Steps of a contender become one curve in ascending order; a suite without steps has bars."""
+    results = _results()
+    (suite,) = results["suites"]
+    assert report.curves_of(suite) == {}
+    suite["rounds"] = [
+        {f"<x> at {share}%": _figures(share, offered_per_s=share, p99_ms=10.0 * share) for share in (90, 30)}
+    ]
+
+    assert report.curves_of(suite) == {"<x>": [(30, 300.0), (90, 900.0)]}
+    page = report.to_html(results)
+    assert "<polyline" in page
+    assert "&lt;x&gt;</text>" in page
+
+
 @pytest.mark.parametrize(("median", "verdict"), [(0.95, "reached"), (0.85, "missed")])
 def test_tables_say_what_was_reached_and_what_was_missed(median: float, verdict: str) -> None:
     """A goal's row has the bound, the median with its bounds, and the verdict."""
