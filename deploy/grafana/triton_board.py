@@ -92,6 +92,33 @@ TRITON = Board(
             "What Triton's dynamic batcher makes of the façade's calls.",
         ),
         Panel(
+            "Calls to each Triton",
+            "reqps",
+            (
+                Query(
+                    rate("facade_triton_endpoint_calls_total", "endpoint, outcome"),
+                    "{{endpoint}} {{outcome}}",
+                ),
+            ),
+            "As the façades see it, where they know several Tritons.",
+        ),
+        Panel(
+            "Tritons left alone",
+            "none",
+            (Query("max by (endpoint) (facade_triton_endpoint_ejected)", "{{endpoint}}"),),
+            "1 while a Triton gets no calls because it failed. Runbook TritonEjected.",
+            limit=1,
+        ),
+        Panel(
+            "Second attempts",
+            "reqps",
+            (
+                Query(rate("facade_triton_retries_total", "reason, outcome"), "{{reason}} {{outcome}}"),
+                Query(rate("facade_triton_hedges_total", "outcome"), "hedge {{outcome}}"),
+            ),
+            "Calls made again at another Triton. `refused`: the budget for them is used up.",
+        ),
+        Panel(
             "GPU: use",
             "percentunit",
             (Query("avg by (gpu_uuid) (nv_gpu_utilization)", "{{gpu_uuid}}"),),

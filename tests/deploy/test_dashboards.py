@@ -26,6 +26,7 @@ QUIET = {
     "Trouble with the cache": "Redis is well.",
     "Streams that broke": "None did.",
     "Breakers": "None ever opened.",
+    "Second attempts": "None was needed.",
     "Canaries": "There is no version on trial.",
     "GPU: use": "There is no GPU, and Triton has these metrics only with one.",
     "GPU: memory": "As above.",

@@ -98,8 +98,10 @@ def watched_stack(folder: Path) -> Iterator[WatchedStack]:
             "FACADE_FAILURES_PER_MINUTE": "100000",
         }
         targets = {"facade": f"127.0.0.1:{metrics_port}", "triton": triton.metrics_url}
+        # The same one by two names: a façade that knows several Tritons has metrics for each.
+        tritons = f"{triton.grpc_url},localhost:{triton.grpc_port}"
         with (
-            start_facade(triton.grpc_url, **settings) as facade,
+            start_facade(tritons, **settings) as facade,
             start_prometheus(folder, targets) as prometheus_url,
         ):
             yield WatchedStack(
