@@ -4,6 +4,9 @@ Traces, with OpenTelemetry's own instrumentation, when an endpoint to send them 
 Without one nothing here is imported but this module, and no request passes through it. With one, a request's span
 continues the caller's ``traceparent``; the gRPC call to Triton is its child and carries ``traceparent`` on. A call that
 was merged from several requests belongs to the trace of the first.
+
+What a caller wrote isn't traced: `_spare` takes out queries, where keys are put by mistake, and the messages of errors,
+where a model may quote its input.
 """
 
 from __future__ import annotations
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.types import ASGIApp
+
+
+QUERY_ATTRIBUTES = frozenset({"http.url", "http.target", "url.full", "url.query"})
+"""What OpenTelemetry calls a request's URL, now and before."""
 
 
 class TracingUnavailable(Exception):
@@ -93,5 +100,41 @@ def set_up_tracing(endpoint: str | None, service_version: str) -> Tracing | None
         ) from None
     resource = Resource.create({"service.name": "triton-facade", "service.version": service_version})
     provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
+    exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")
+    # Spans that have ended can't be changed, so what goes out are copies.
+    send = exporter.export
+    exporter.export = lambda spans: send([_spare(span) for span in spans])
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     return Tracing(provider)
+
+
+def _spare(span: Any) -> Any:
+    """Copy a span without what a caller wrote."""
+    from opentelemetry.sdk.trace import Event, ReadableSpan  # noqa: PLC0415
+    from opentelemetry.trace.status import Status  # noqa: PLC0415
+
+    attributes = dict(span.attributes or {})
+    for name in QUERY_ATTRIBUTES & attributes.keys():
+        attributes[name] = "" if name == "url.query" else str(attributes[name]).partition("?")[0]
+    events = [
+        Event(
+            event.name,
+            {"exception.type": (event.attributes or {}).get("exception.type", "")},
+            event.timestamp,
+        )
+        for event in span.events
+    ]
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=attributes,
+        events=events,
+        links=span.links,
+        kind=span.kind,
+        status=Status(span.status.status_code),
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )

@@ -33,6 +33,9 @@ class TritonPythonModel:
     def answer(self, request):
         columns = [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in INPUTS]
         texts = [b" ".join(row) for row in np.concatenate(columns, axis=1)]
+        for text in texts:
+            if text.startswith(b"%s"):
+                raise ValueError(text.decode())
         rows = np.array([[1 + text.count(bytes([97 + i])) for i in range(4)] for text in texts], "float32")
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         outputs = [pb_utils.Tensor(OUTPUT, np.ascontiguousarray(rows[:, :WIDTH]))]
@@ -49,6 +52,9 @@ MODELS: dict[str, tuple[tuple[str, ...], str, int, dict[str, Any]]] = {
     "sights": (("image",), "scores", len(LABELS), {"task": "image-classification", "labels": LABELS}),
 }
 """By name: inputs, output, its width, and what the model card says."""
+
+CRASH = "please-crash"
+"""A text that begins so makes a model fail, with the text in its message."""
 
 CHAT_NAME = "vllm_standin"
 CHAT_CARD = {
@@ -93,7 +99,7 @@ def _write_model(folder: Path, name: str) -> None:
     config.parameters["model_card"].string_value = json.dumps(card)
     version = folder / name / "1"
     version.mkdir(parents=True)
-    (version / "model.py").write_text(MODEL % (inputs, output, width))
+    (version / "model.py").write_text(MODEL % (inputs, output, width, CRASH))
     (version.parent / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 
