@@ -78,6 +78,7 @@ soak:  ## half an hour of load; whose memory grows?
 fuzz:  ## thousands of generated requests over every surface, for minutes
 	@$(LOCAL) install export test
 	$(VENV)/python -m tests.security.fuzz $(FUZZ)
+	$(VENV)/python -m tests.security.decoders
 
 dashboards:  ## write Grafana's dashboards, and draw them from a stack under load
 	@$(LOCAL) install export test

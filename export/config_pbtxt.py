@@ -153,7 +153,7 @@ def read_card(config: Any) -> dict[str, Any] | None:
         return None
     try:
         card = json.loads(config.parameters["model_card"].string_value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return card if isinstance(card, dict) else None
 

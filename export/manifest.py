@@ -180,7 +180,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """
     try:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         return None

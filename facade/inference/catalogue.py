@@ -279,7 +279,7 @@ def _to_served_model(description: ModelDescription) -> ServedModel | None:
         return None
     try:
         card = msgspec.json.decode(description.model_card or _BARE_CARD, type=ModelCard)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         log.exception("model_card_unreadable", extra={"model": description.name})
         return None
     if card.task == "text-generation" and not description.can_generate:

@@ -9,7 +9,7 @@ from tests.security.fuzz import find_problem, fuzz
 
 @pytest.mark.e2e
 def test_generated_requests_break_nothing() -> None:
-    """Some two hundred, over every operation of the document: no 5xx, nothing that hangs, no traceback, nothing left."""
+    """Some two hundred, over every operation: no 5xx, nothing that hangs, no traceback, nothing left behind."""
     findings = fuzz(cases=200, seed_number=20_260)
 
     assert not findings.failures, "\n".join(findings.failures[:5])
