@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from deploy.grafana.__main__ import FOLDER
 from deploy.local.triton import CHECKOUT
 from tests.deploy.watched_stack import Traffic, WatchedStack, watched_stack
@@ -188,6 +190,9 @@ def photograph(page: str, folder: Path, image: Path) -> None:
     size = f"--window-size={24 * COLUMN},{height}"
     command = [browser, *options, size, f"--screenshot={image}", f"file://{folder}/page.html"]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
+    with Image.open(image) as drawn:
+        small = drawn.convert("RGB").quantize(64)
+    small.save(image, optimize=True)
 
 
 if __name__ == "__main__":
