@@ -57,8 +57,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, watched_stack(Path(folder)) as stack:
         began = time.time()
         send_waves(stack, options.seconds)
+        ended = time.time()
         for path in sorted(FOLDER.glob("*.json")):
-            page = draw_page(json.loads(path.read_text()), stack, began, time.time())
+            page = draw_page(json.loads(path.read_text()), stack, began, ended)
             photograph(page, Path(folder), IMAGES / f"dashboard-{path.stem}.png")
 
 
