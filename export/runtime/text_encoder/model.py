@@ -25,6 +25,7 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from .batching import FloatArray, Group, pad_group, plan_groups, read_grouping, scatter
+from .metrics import TokenMetrics
 from .tokenizing import Row, TextTokenizer, TokenizedTexts
 
 
@@ -62,6 +63,8 @@ class TritonPythonModel:
         self._core_output: str = settings["core_output"]
         # The version of the door is the version of the core: a canary or a rollback never mixes them.
         self._core_version = int(args["model_version"])
+        labels = {"model": args["model_name"], "version": args["model_version"]}
+        self._metrics = TokenMetrics(pb_utils, labels)
 
     async def execute(self, requests: Sequence[Any]) -> list[Any]:
         """
@@ -107,6 +110,7 @@ class TritonPythonModel:
         """Run every group at once; return results of shape (rows, width) and the rows that have none."""
         lengths = [len(ids) for ids in tokenized.ids]
         groups = plan_groups(lengths, self._grouping, self._max_rows)
+        self._metrics.count(lengths, groups)
         answers = await asyncio.gather(*(self._run_core(tokenized, group) for group in groups))
         return scatter(groups, answers, (len(lengths), self._width))
 

@@ -1,7 +1,10 @@
 """The door inside a real Triton: whole answers, faults that stay their request's own, versions that never mix."""
 
 import hashlib
+import re
 import shutil
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -128,6 +131,26 @@ def test_requests_merged_by_triton_get_their_own_vectors(
         answers = list(pool.map(lambda row: encode(TEXTS[row])[0][0], rows))
     cosines = [float(answer @ expected[row]) for answer, row in zip(answers, rows, strict=True)]
     assert min(cosines) > 0.9999
+
+
+def test_padding_is_told_on_tritons_metrics(triton: TritonServer, encode: Callable[..., Answer]) -> None:
+    """Tokens and computed positions of both doors are one pair of counters, by model and version."""
+
+    def read(name: str) -> float:
+        with urllib.request.urlopen(f"http://{triton.metrics_url}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        found = re.findall(rf'^{name}{{model="tiny",version="1"}} (\S+)$', text, re.MULTILINE)
+        assert len(found) <= 1
+        return float(found[0]) if found else 0.0
+
+    before = read("door_tokens_total"), read("door_padded_tokens_total")
+    end = time.monotonic() + 60
+    # A door publishes at most twice a second, with the batch that comes next.
+    while (after := (read("door_tokens_total"), read("door_padded_tokens_total"))) == before:
+        assert time.monotonic() < end
+        encode(*TEXTS)
+    tokens, positions = after[0] - before[0], after[1] - before[1]
+    assert 0 < tokens < positions
 
 
 def test_bad_bytes_fail_their_request_only(encode: Callable[..., Answer], expected: np.ndarray) -> None:
