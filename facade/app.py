@@ -16,6 +16,7 @@ from facade.errors import FacadeError, InvalidInput, MethodNotAllowed, RouteNotF
 from facade.inference.catalogue import Catalogue
 from facade.inference.encode import Encode
 from facade.inference.generate import Generate
+from facade.inference.infer import Infer
 from facade.inference.release_split import ReleaseSplit
 from facade.inference.runner import Limits, one_endpoint
 from facade.inference.writer import GenerationLimits
@@ -34,9 +35,11 @@ from facade.routes import (
     plain_tasks,
     predict,
     rerank,
+    v2,
+    v2_about,
 )
 from facade.routes import generate as generate_routes
-from facade.routes.direct import Direct, build_documented_router
+from facade.routes.direct import Direct, build_documented_router, first_of
 from facade.routes.templates import build_namer
 from facade.server import Drain
 from facade.telemetry import Metrics
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
+    from facade.routes.direct import Endpoint
     from facade.settings import Settings
     from facade.triton.interface import TritonBackend
 
@@ -170,17 +174,28 @@ def build_app(
     app.include_router(operations.build_router(catalogue, metrics, drain))
     app.include_router(build_documented_router(endpoints, DOCUMENTED))
     app.include_router(models.build_router(catalogue))
-    find_generate = generate_routes.build_finder(generate)
-    app.include_router(generate_routes.build_router(find_generate))
+    infer = Infer(triton, catalogue, encode, split)
+    app.include_router(v2_about.build_router(infer, catalogue, drain))
 
     public_paths = settings.public_paths | (DOCS_PATHS if has_docs else frozenset())
-    layers: ASGIApp = Direct(app, endpoints, find_generate)
+    layers: ASGIApp = Direct(app, endpoints, _add_kserve(app, infer, generate, settings.body_limit_bytes))
     layers = Deadline(layers, settings.default_timeout_s, settings.max_timeout_s)
     layers = callers.guard(layers, public_paths)
     layers = BodyLimit(layers, settings.body_limit_bytes)
     write_line = request_log.write if settings.log_level in {"debug", "info"} else drop_line
     layers = Observe(layers, metrics, drain, write_line, build_namer(app.router.routes))
     return tracing.wrap(layers) if tracing else layers
+
+
+def _add_kserve(
+    app: FastAPI, infer: Infer, generate: Generate, body_limit_bytes: int
+) -> Callable[[str], tuple[Endpoint, str] | None]:
+    """Add the V2 protocol's inference; returns the look-up of its endpoints, whose paths name a model."""
+    find_generate = generate_routes.build_finder(generate)
+    app.include_router(generate_routes.build_router(find_generate))
+    find_infer = v2.build_finder(infer, body_limit_bytes)
+    app.include_router(v2.build_router(find_infer))
+    return first_of(find_infer, find_generate)
 
 
 def _make_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], *, has_docs: bool) -> FastAPI:

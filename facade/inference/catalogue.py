@@ -146,6 +146,9 @@ class Catalogue:
     models: Mapping[str, ServedModel] = field(default_factory=dict)
     """The last good answer, by name."""
 
+    described: Mapping[str, ModelDescription] = field(default_factory=dict)
+    """All that Triton serves, models without a card and those behind other models included."""
+
     is_current: bool = False
     """Whether the last look succeeded."""
 
@@ -173,6 +176,7 @@ class Catalogue:
         self.models = {
             model.name: model for model in map(_to_served_model, descriptions) if model is not None
         }
+        self.described = {model.name: model for model in descriptions if model.ready_versions}
         self.is_current = self.has_loaded = True
 
     async def look(self) -> None:
@@ -229,12 +233,29 @@ class Catalogue:
         model = self.models.get(name)
         if model is not None:
             return model
-        served = ", ".join(found.name for found in self.visible(globs)) or "none"
-        raise ModelNotFound(
-            f"The model {name!r} does not exist. Models served: {served}.",
-            param="model",
-            code="model_not_found",
-        )
+        raise self._not_found(name, [found.name for found in self.visible(globs)])
+
+    def find_described(self, name: str, globs: tuple[str, ...] = ("*",)) -> ModelDescription:
+        """
+        Look up a model whatever it is for, with a card or without.
+
+        Args:
+            name: As the caller wrote it.
+
+            globs: Patterns of the names that the caller may use.
+
+        Returns:
+            What Triton says of it.
+
+        Raises:
+            FacadeError: As `find` does.
+        """
+        check_globs(globs, name)
+        found = self.described.get(name)
+        if found is not None:
+            return found
+        self._check_loaded()
+        raise self._not_found(name, [other for other in sorted(self.described) if may_use(globs, other)])
 
     def find_for(self, tasks: Sequence[str], name: str, globs: tuple[str, ...]) -> ServedModel:
         """
@@ -263,6 +284,14 @@ class Catalogue:
                 f"The model {name!r} is for {model.card.task}, not for {' or '.join(tasks)}.", param="model"
             )
         return model
+
+    @staticmethod
+    def _not_found(name: str, served: Sequence[str]) -> ModelNotFound:
+        return ModelNotFound(
+            f"The model {name!r} does not exist. Models served: {', '.join(served) or 'none'}.",
+            param="model",
+            code="model_not_found",
+        )
 
     def _check_loaded(self) -> None:
         if not self.has_loaded:

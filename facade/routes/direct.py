@@ -40,10 +40,23 @@ class EventStream(NamedTuple):
     """Whole events, each with the empty line behind it."""
 
 
+class Content(NamedTuple):
+    """A whole answer that isn't just JSON."""
+
+    body: bytes
+    """The answer."""
+
+    media_type: str
+    """Its ``Content-Type``."""
+
+    headers: Mapping[str, str]
+    """Further headers that describe it."""
+
+
 class Endpoint(Protocol):
     """Answers a request that has a body, with JSON or with events."""
 
-    async def __call__(self, context: RequestContext, body: bytes) -> bytes | EventStream:
+    async def __call__(self, context: RequestContext, body: bytes) -> bytes | Content | EventStream:
         """
         Answer one request.
 
@@ -53,7 +66,7 @@ class Endpoint(Protocol):
             body: The whole body.
 
         Returns:
-            JSON, or a stream whose first frame is certain to come; the status is 200.
+            JSON, something else that is whole, or a stream whose first frame is certain to come; the status is 200.
 
         Raises:
             FacadeError: If there is no such answer.
@@ -74,6 +87,25 @@ EVENT_STREAM_HEADERS = {
 }
 
 _RAW_STREAM_HEADERS = [(name.encode(), value.encode()) for name, value in EVENT_STREAM_HEADERS.items()]
+
+
+def first_of(
+    *finders: Callable[[str], tuple[Endpoint, str] | None],
+) -> Callable[[str], tuple[Endpoint, str] | None]:
+    """
+    Make one look-up of several.
+
+    Args:
+        finders: Each gives a path's endpoint and its template; None for other paths.
+
+    Returns:
+        Gives what the first of them finds.
+    """
+
+    def find(path: str) -> tuple[Endpoint, str] | None:
+        return next((found for finder in finders if (found := finder(path)) is not None), None)
+
+    return find
 
 
 class _Route(NamedTuple):
@@ -115,7 +147,13 @@ class Direct:
         if isinstance(content, EventStream):
             await _send_events(content, send)
             return
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+        if isinstance(content, Content):
+            media_type, further = content.media_type.encode(), content.headers
+            content = content.body
+        else:
+            media_type, further = b"application/json", {}
+        headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(content))]
+        headers += [(name.encode(), value.encode()) for name, value in further.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
@@ -216,6 +254,8 @@ def add_documented(
         content = await found(context_of(request.scope), await request.body())
         if isinstance(content, EventStream):
             return StreamingResponse(_with_error_frame(request.scope, content), headers=EVENT_STREAM_HEADERS)
+        if isinstance(content, Content):
+            return Response(content.body, media_type=content.media_type, headers=dict(content.headers))
         return Response(content, media_type="application/json")
 
     router.add_api_route(

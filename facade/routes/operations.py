@@ -45,8 +45,8 @@ def build_router(catalogue: Catalogue, metrics: Metrics, drain: Drain) -> APIRou
             reason = "The façade is shutting down."
         elif not catalogue.is_current:
             reason = "Triton does not answer."
-        elif not catalogue.models:
-            reason = "Triton serves no model that has a model card; export one with triton-export."
+        elif not catalogue.described:
+            reason = "Triton serves no model; export one with triton-export."
         is_ready = reason == "ready"
         body = {
             "status": "ready" if is_ready else "not ready",

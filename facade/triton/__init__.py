@@ -5,6 +5,7 @@ The only place that speaks gRPC: foreign types and foreign errors stop here.
 
 - `interface`: tensors, calls and model descriptions in the façade's own types.
 - `codec`: those types to and from the V2 protocol's protobuf messages; pure.
+- `inspection`: what Triton tells about itself, as its HTTP endpoint writes it; pure.
 - `channel`: its connection, in the clear or over TLS.
 - `client`: calls to one Triton; its errors become `facade.errors` in one function.
 

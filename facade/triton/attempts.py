@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from facade.triton.budget import RetryBudget
     from facade.triton.endpoint import Endpoint, Line
-    from facade.triton.interface import Tensor
+    from facade.triton.interface import InferOptions, Tensor
     from facade.triton.roster import Roster
 
 MOST_ATTEMPTS = 3
@@ -86,6 +86,9 @@ class Call:
 
     until: float
     """When it is given up, on the clock."""
+
+    options: InferOptions | None = None
+    """What is asked for beside the tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,14 @@ class Race:
         self._tried.append(endpoint)
         line = endpoint.begin(call.model)
         task = asyncio.get_running_loop().create_task(
-            line.client.infer(call.model, call.version, call.inputs, call.outputs, timeout_s=call.until - now)
+            line.client.infer(
+                call.model,
+                call.version,
+                call.inputs,
+                call.outputs,
+                timeout_s=call.until - now,
+                options=call.options,
+            )
         )
         attempt = _Attempt(endpoint, line, now, reason)
         self._running[task] = attempt

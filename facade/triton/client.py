@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -27,13 +27,13 @@ from facade.errors import (
     Overloaded,
     VersionNotReady,
 )
-from facade.triton import codec
+from facade.triton import codec, inspection
 from facade.triton.channel import explain, open_channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from facade.triton.interface import ModelDescription, Tensor
+    from facade.triton.interface import InferOptions, ModelDescription, Tensor, Topic
 
 STREAM_METADATA = (("triton_grpc_error", "true"),)
 """
@@ -86,9 +86,10 @@ class TritonClient:
         outputs: Sequence[str],
         *,
         timeout_s: float,
+        options: InferOptions | None = None,
     ) -> Mapping[str, Tensor]:
         """Run a model once; see `TritonBackend.infer`."""
-        request = codec.to_infer_request(model_name, model_version, inputs, outputs)
+        request = codec.to_infer_request(model_name, model_version, inputs, outputs, options)
         try:
             response = await self._stub.ModelInfer(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
@@ -157,6 +158,18 @@ class TritonClient:
             return bool((await self._stub.ServerLive(pb.ServerLiveRequest(), timeout=timeout_s)).live)
         except grpc.aio.AioRpcError as error:
             raise to_facade_error(error) from error
+
+    async def inspect(
+        self, topic: Topic, model_name: str = "", model_version: str = "", *, timeout_s: float
+    ) -> Any:
+        """Ask Triton about itself; see `TritonBackend.inspect`."""
+        question = inspection.QUESTIONS[topic]
+        request = question.to_request(model_name, model_version)
+        try:
+            answer = await getattr(self._stub, question.method)(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise to_facade_error(error) from error
+        return question.read(answer)
 
     async def aclose(self) -> None:
         """Close the channel; calls under way are cancelled."""

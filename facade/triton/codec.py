@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from tritonclient.grpc import service_pb2 as pb
 
-from facade.errors import BackendFailed
-from facade.triton.interface import ModelDescription, Tensor
+from facade.errors import BackendFailed, InvalidInput
+from facade.triton.interface import ModelDescription, Outputs, Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from facade.triton.interface import InferOptions
 
 _LENGTH = struct.Struct("<I")
 
@@ -42,8 +44,38 @@ def to_bytes_tensor(name: str, elements: Sequence[bytes]) -> Tensor:
     return Tensor(name, "BYTES", (len(elements), 1), b"".join(parts))
 
 
+def split_elements(name: str, raw: bytes) -> Iterator[bytes]:
+    """
+    Take a BYTES tensor apart.
+
+    Args:
+        name: The tensor's.
+
+        raw: Its elements, each behind its length in four bytes, little-endian.
+
+    Yields:
+        The elements.
+
+    Raises:
+        InvalidInput: If a length leads beyond the end.
+    """
+    at, end = 0, len(raw)
+    while at < end:
+        if at + 4 > end:
+            raise InvalidInput(f"'{name}': its bytes end within an element's length.")
+        (length,) = _LENGTH.unpack_from(raw, at)
+        at += 4 + length
+        if at > end:
+            raise InvalidInput(f"'{name}': an element's length, {length}, leads beyond the end of its bytes.")
+        yield raw[at - length : at]
+
+
 def to_infer_request(
-    model_name: str, model_version: str, inputs: Sequence[Tensor], outputs: Sequence[str]
+    model_name: str,
+    model_version: str,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[str],
+    options: InferOptions | None = None,
 ) -> pb.ModelInferRequest:
     """
     Write one ModelInferRequest.
@@ -55,7 +87,9 @@ def to_infer_request(
 
         inputs: All input tensors.
 
-        outputs: Names of the outputs wanted.
+        outputs: Names of the outputs wanted; none for all.
+
+        options: What is asked for beside the tensors; None for nothing.
 
     Returns:
         The message.
@@ -66,10 +100,29 @@ def to_infer_request(
         request.raw_input_contents.append(tensor.raw)
     for name in outputs:
         request.outputs.add(name=name)
+    if options is not None:
+        _add_options(request, options)
     return request
 
 
-def from_infer_response(response: pb.ModelInferResponse) -> dict[str, Tensor]:
+def _add_options(request: pb.ModelInferRequest, options: InferOptions) -> None:
+    for name, value in options.parameters.items():
+        # In this order: a bool is an int too.
+        if isinstance(value, bool):
+            request.parameters[name].bool_param = value
+        elif isinstance(value, int):
+            request.parameters[name].int64_param = value
+        elif isinstance(value, float):
+            request.parameters[name].double_param = value
+        else:
+            request.parameters[name].string_param = value
+    for output in request.outputs:
+        count = options.classifications.get(output.name)
+        if count is not None:
+            output.parameters["classification"].int64_param = count
+
+
+def from_infer_response(response: pb.ModelInferResponse) -> Outputs:
     """
     Read the outputs of one ModelInferResponse.
 
@@ -85,7 +138,12 @@ def from_infer_response(response: pb.ModelInferResponse) -> dict[str, Tensor]:
     """
     if len(response.raw_output_contents) != len(response.outputs):
         raise BackendFailed(f"Triton's answer for {response.model_name!r} has tensors without contents.")
-    tensors = {}
+    tensors = Outputs()
+    if response.parameters:
+        tensors.parameters = {
+            name: getattr(value, value.WhichOneof("parameter_choice"))
+            for name, value in response.parameters.items()
+        }
     for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
         shape = tuple(output.shape)
         if not raw and 0 not in shape:

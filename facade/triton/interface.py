@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -27,6 +27,31 @@ class Tensor:
     The elements. BYTES elements stand one after another, each with its length before it as four bytes,
     little-endian (https://github.com/kserve/open-inference-protocol, "Tensor Data").
     """
+
+
+Parameter = bool | int | float | str
+"""What the V2 protocol's parameters may be."""
+
+Topic = Literal["server", "index", "ready", "model", "config", "statistics"]
+"""What Triton can be asked about itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferOptions:
+    """What a call may ask of Triton beside the tensors."""
+
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    """Of the request; the model may read them."""
+
+    classifications: Mapping[str, int] = field(default_factory=dict)
+    """Outputs of which only so many of the largest values are wanted, each as ``value:index[:label]``."""
+
+
+class Outputs(dict[str, Tensor]):
+    """A call's outputs by name, in Triton's order."""
+
+    parameters: Mapping[str, Parameter] = {}
+    """What the model says beside them."""
 
 
 GENERATION_INPUTS = frozenset(
@@ -89,6 +114,7 @@ class TritonBackend(Protocol):
         outputs: Sequence[str],
         *,
         timeout_s: float,
+        options: InferOptions | None = None,
     ) -> Mapping[str, Tensor]:
         """
         Run a model once.
@@ -100,12 +126,14 @@ class TritonBackend(Protocol):
 
             inputs: All inputs of the model, the batch as first dimension.
 
-            outputs: Names of the outputs to send back.
+            outputs: Names of the outputs to send back; none for all.
 
             timeout_s: Seconds until the call is given up, here and in Triton.
 
+            options: What is asked for beside the tensors; None for nothing.
+
         Returns:
-            The outputs by name.
+            The outputs by name; `Outputs`, where the backend is a real Triton.
 
         Raises:
             InvalidInput: If Triton found an input's content, shape or datatype wrong.
@@ -167,6 +195,28 @@ class TritonBackend(Protocol):
 
         Raises:
             BackendUnavailable: If no Triton answers.
+        """
+
+    async def inspect(
+        self, topic: Topic, model_name: str = "", model_version: str = "", *, timeout_s: float
+    ) -> Any:
+        """
+        Ask Triton about itself, as its own HTTP endpoint tells it.
+
+        Args:
+            topic: What is asked.
+
+            model_name: Of which model; empty for the server, or for all.
+
+            model_version: Of which version; empty for Triton's choice, or for all.
+
+            timeout_s: Seconds until the call is given up.
+
+        Returns:
+            Values for JSON; of *ready* a bool.
+
+        Raises:
+            FacadeError: As `infer` does.
         """
 
     async def aclose(self) -> None:

@@ -10,19 +10,22 @@ from __future__ import annotations
 import time
 from contextlib import aclosing
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from facade.triton.attempts import AttemptObserver, Call, Race, Ways, run_stream
+from facade.errors import BackendUnavailable
+from facade.triton.attempts import MOST_ATTEMPTS, AttemptObserver, Call, Race, Ways, run_stream
 from facade.triton.budget import RetryBudget
 from facade.triton.ejection import State
 from facade.triton.patience import Latencies
-from facade.triton.roster import Roster, RosterObserver
+from facade.triton.roster import Roster, RosterObserver, nobody_answers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from facade.errors import FacadeError
     from facade.triton.addresses import AddressSource
-    from facade.triton.interface import ModelDescription, Tensor, TritonEndpoint
+    from facade.triton.endpoint import Endpoint
+    from facade.triton.interface import InferOptions, ModelDescription, Tensor, Topic, TritonEndpoint
 
 
 class PoolObserver(AttemptObserver, RosterObserver, Protocol):
@@ -95,9 +98,10 @@ class EndpointPool:
         outputs: Sequence[str],
         *,
         timeout_s: float,
+        options: InferOptions | None = None,
     ) -> Mapping[str, Tensor]:
         """Run a model once, somewhere; see `TritonBackend.infer`."""
-        call = Call(model_name, model_version, inputs, outputs, self._clock() + timeout_s)
+        call = Call(model_name, model_version, inputs, outputs, self._clock() + timeout_s, options)
         if not self._has_asked:
             await self._ask_first()
         self._ways.budget.note_call()
@@ -129,6 +133,28 @@ class EndpointPool:
         if not self._has_asked:
             await self._ask_first()
         return await self._roster.look(timeout_s=timeout_s)
+
+    async def inspect(
+        self, topic: Topic, model_name: str = "", model_version: str = "", *, timeout_s: float
+    ) -> Any:
+        """Ask one endpoint about itself, another one if it is away; see `TritonBackend.inspect`."""
+        if not self._has_asked:
+            await self._ask_first()
+        tried: list[Endpoint] = []
+        failure: FacadeError = nobody_answers()
+        while len(tried) < MOST_ATTEMPTS:
+            endpoint = self._roster.choose(model_name, model_version, tried)
+            if endpoint is None:
+                break
+            tried.append(endpoint)
+            try:
+                return await endpoint.line.client.inspect(
+                    topic, model_name, model_version, timeout_s=timeout_s
+                )
+            except BackendUnavailable as error:
+                self._roster.fail(endpoint)
+                failure = error
+        raise failure
 
     async def aclose(self) -> None:
         """Close all connections; calls under way are cancelled."""
