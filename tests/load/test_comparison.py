@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.load import texts
-from tests.load.comparison import arrivals, field, offline, truth
+from tests.load.comparison import arrivals, field, offline, perf_analyzer, truth
 from tests.load.comparison.tuning import write_settings
 from tests.load.dialects import DIALECTS
 from tests.load.generator import LoadSpec, make_sendings
@@ -239,17 +239,27 @@ def test_the_rate_within_a_bound_is_read_between_two_steps(bound_ms: float, rate
     assert arrivals.rate_within(steps, bound_ms) == pytest.approx(rate)
 
 
+def test_perf_analyzers_report_is_read() -> None:
+    """Its latencies are in microseconds."""
+    text = "Concurrency,Inferences/Second,p50 latency,p99 latency\n64,512.5,1500,9000\n\n"
+
+    assert perf_analyzer.read_csv(text) == {"texts_per_s": 512.5, "p50_ms": 1.5, "p99_ms": 9.0}
+
+
 # Who takes part
 
 
 def test_every_peer_has_versions_and_can_be_told_how_to_start() -> None:
     """Environments and versions.toml know the same names, commands and alternatives name only known settings."""
-    assert {peer.name for peer in roster.PEERS if peer.has_environment} == set(install.read_versions())
+    assert {peer.name for peer in roster.PEERS if peer.has_environment} == set(install.read_versions()) - {
+        perf_analyzer.NAME
+    }
     for peer in (*roster.PEERS, roster.STARTING_POINT):
         assert all(part.format(port=1, **peer.settings) for part in peer.command)
         assert all(set(change) <= set(peer.settings) for change in peer.alternatives)
         assert peer.dialect in DIALECTS
-    assert all("==" in package for packages in install.read_versions().values() for package in packages)
+    told = [word for words in install.read_versions().values() for word in words]
+    assert all("==" in word or word.startswith("--") for word in told)
 
 
 def test_peers_that_are_not_installed_are_left_out_with_a_sentence(

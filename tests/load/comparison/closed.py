@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.load.comparison import perf_analyzer
 from tests.load.comparison.field import (
     OURS,
     gather,
@@ -11,6 +12,7 @@ from tests.load.comparison.field import (
     ratio_to_best,
     with_traffic,
 )
+from tests.load.comparison.perf_analyzer import measure_perf_analyzer
 from tests.load.measure import Load, measure
 from tests.load.peers.roster import STARTING_POINT
 from tests.load.rounds import ratio_of
@@ -41,7 +43,15 @@ def run_peers(stage: Stage, options: Options, say: Say) -> SuiteResult:
     """Compare unique texts, one a request, short and of mixed lengths."""
     field = gather(stage, say, with_direct=True, with_start=True)
     contenders = with_traffic(field.everyone(), SHORT) + with_traffic(field.everyone(), MIXED)
-    rounds = compare(stage, contenders, CONCURRENCY, options, say)
+    load = Load(str(stage.tokenizer_file), CONCURRENCY, options.warmup_s, options.measure_s)
+
+    def measure_one(contender: Contender, number: int, attempt: int) -> Figures:
+        seed = f"{contender.traffic} {number}"
+        if contender.protocol == perf_analyzer.NAME:
+            return measure_perf_analyzer(contender, load, seed, stage.folder)
+        return measure(contender, load, seed, attempt)
+
+    rounds = take_turns(contenders, measure_one, options, say)
     return SuiteResult(
         name="peers",
         title="Beside other servers of the same model",
@@ -76,7 +86,7 @@ def _peer_goals(field: Field, rounds: list[Round]) -> list[Goal]:
 def _direct_goals(field: Field, rounds: list[Round]) -> list[Goal]:
     return [
         at_least(
-            f"texts/s ÷ straight to Triton, one text a call, the better of gRPC and HTTP, {traffic}",
+            f"texts/s ÷ straight to Triton, one text a call, the best client's, {traffic}",
             1.2,
             ratio_to_best(rounds, named(OURS, traffic), [named(one.name, traffic) for one in field.direct]),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tests.load.comparison import perf_analyzer
 from tests.load.comparison.truth import check_truth
 from tests.load.peers.roster import STARTING_POINT, find_installed
 from tests.load.rounds import spread_of
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from tests.load.suites import Say
 
 OURS = "façade"
-DIRECT, DIRECT_HTTP = "Triton directly, gRPC", "Triton directly, HTTP"
+DIRECT, DIRECT_HTTP, DIRECT_TOOL = (
+    "Triton directly, gRPC",
+    "Triton directly, HTTP",
+    "Triton directly, perf_analyzer",
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,10 @@ def gather(stage: Stage, say: Say, *, with_direct: bool = False, with_start: boo
         peers.append(stage.start_peer(peer))
     start = [stage.start_peer(STARTING_POINT)] if with_start else []
     direct = [stage.directly(DIRECT), stage.directly_http(DIRECT_HTTP)] if with_direct else []
+    if with_direct and perf_analyzer.is_available():
+        direct.append(replace(stage.directly(DIRECT_TOOL), protocol=perf_analyzer.NAME))
+    elif with_direct:
+        notes.append("perf_analyzer was left out: it isn't installed, or libb64-0d isn't.")
     batching = {peer.title for peer in installed if peer.batches}
     ours = replace(ours, other_paths=["/v1/models", "/health/live", "/health/ready"])
     field = Field(ours, peers, batching, direct, start, notes)

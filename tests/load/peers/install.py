@@ -31,10 +31,10 @@ def read_versions() -> dict[str, list[str]]:
     Read what the environments are made of.
 
     Returns:
-        Requirements, by the environment's name.
+        What pip is told, by the environment's name.
     """
     content = tomllib.loads(VERSIONS.read_text(encoding="utf-8"))
-    return {name: table["packages"] for name, table in content.items()}
+    return {name: [*table.get("options", ()), *table["packages"]] for name, table in content.items()}
 
 
 def python_of(name: str) -> Path:
