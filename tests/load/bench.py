@@ -69,6 +69,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="length of a measurement (default: 10, with --quick 5)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each suite (default: 3)")
     parser.add_argument(
+        "--repository", type=Path, help="what `triton-export` wrote (default: the model is exported first)"
+    )
+    parser.add_argument(
         "--repetitions",
         type=int,
         default=5,
@@ -139,9 +142,10 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     environment = machine.describe()
     suites = []
     with tempfile.TemporaryDirectory(prefix="triton-facade-export-") as folder:
-        say("exporting the model")
-        exported = Path(folder) / "repository"
-        export_model(exported)
+        exported: Path = chosen.repository or Path(folder) / "repository"
+        if chosen.repository is None:
+            say("exporting the model")
+            export_model(exported)
         for name in names:
             variants = VARIANTS if name.startswith("tune-profile") else (PADDING,)
             # A stage for each suite: no suite measures what an earlier one left behind.
