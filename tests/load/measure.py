@@ -103,7 +103,7 @@ class Arrivals:
     most_connections: int = 512
     """Beyond so many a request waits in the client, and its latency grows."""
 
-    drain_s: float = 20.0
+    drain_s: float = 10.0
     """Seconds after the last arrival in which answers may still come."""
 
 

@@ -43,13 +43,36 @@ class Graph:
         Returns:
             float32 array of shape (len(texts), hidden_size), rows of length 1.
         """
+        return self.run(self.prepare(texts))
+
+    def prepare(self, texts: Sequence[str]) -> dict[str, Any]:
+        """
+        Tokenize texts and pad them to the longest.
+
+        Args:
+            texts: At least one.
+
+        Returns:
+            int64 arrays of shape (len(texts), sequence_length) by the graph's input.
+        """
         encodings = self._tokenizer.encode_batch(list(texts))
         arrays = {
             "input_ids": [encoding.ids for encoding in encodings],
             "attention_mask": [encoding.attention_mask for encoding in encodings],
             "token_type_ids": [encoding.type_ids for encoding in encodings],
         }
-        feed = {name: np.array(arrays[name], dtype=np.int64) for name in self._inputs}  # (batch, sequence)
+        return {name: np.array(arrays[name], dtype=np.int64) for name in self._inputs}
+
+    def run(self, feed: dict[str, Any]) -> Any:
+        """
+        Run the graph once.
+
+        Args:
+            feed: What `prepare` made.
+
+        Returns:
+            float32 array of shape (batch_size, hidden_size), rows of length 1.
+        """
         return self._session.run(["sentence_embedding"], feed)[0]
 
     def encode_lists(self, lists: Sequence[Sequence[str]]) -> list[Any]:

@@ -137,7 +137,17 @@ RAY = Peer(
     environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
 )
 
-PEERS = (FASTAPI_ONNXRUNTIME, LITSERVE, BENTOML, MLSERVER, RAY)
+INFINITY = Peer(
+    name="infinity",
+    title="infinity",
+    command=_uvicorn("infinity_server"),
+    settings={"WORKERS": "1", "REPLICAS": CORES, "BATCH": "32"},
+    alternatives=({"BATCH": "16"}, {"BATCH": "8"}, {"WORKERS": CORES, "REPLICAS": "1"}),
+    other_paths=("/health", "/v1/models"),
+    environment={"INFINITY_ANONYMOUS_USAGE_STATS": "0", "DO_NOT_TRACK": "1"},
+)
+
+PEERS = (FASTAPI_ONNXRUNTIME, LITSERVE, BENTOML, MLSERVER, INFINITY, RAY)
 """All but the starting point, which is compared for itself."""
 
 
