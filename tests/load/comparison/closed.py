@@ -12,7 +12,6 @@ from tests.load.comparison.field import (
     ratio_to_best,
     with_traffic,
 )
-from tests.load.comparison.perf_analyzer import measure_perf_analyzer
 from tests.load.measure import Load, measure
 from tests.load.peers.roster import STARTING_POINT
 from tests.load.rounds import ratio_of
@@ -44,14 +43,7 @@ def run_peers(stage: Stage, options: Options, say: Say) -> SuiteResult:
     field = gather(stage, say, with_direct=True, with_start=True)
     contenders = with_traffic(field.everyone(), SHORT) + with_traffic(field.everyone(), MIXED)
     load = Load(str(stage.tokenizer_file), CONCURRENCY, options.warmup_s, options.measure_s)
-
-    def measure_one(contender: Contender, number: int, attempt: int) -> Figures:
-        seed = f"{contender.traffic} {number}"
-        if contender.protocol == perf_analyzer.NAME:
-            return measure_perf_analyzer(contender, load, seed, stage.folder)
-        return measure(contender, load, seed, attempt)
-
-    rounds = take_turns(contenders, measure_one, options, say)
+    rounds = _take_turns(stage, contenders, load, options, say)
     return SuiteResult(
         name="peers",
         title="Beside other servers of the same model",
@@ -127,7 +119,7 @@ def run_batches(stage: Stage, options: Options, say: Say) -> SuiteResult:
     load = Load(
         str(stage.tokenizer_file), BATCH_CALLERS, options.warmup_s, options.measure_s, most_texts=MOST_TEXTS
     )
-    rounds = _take_turns(with_traffic(field.everyone(), MIXED), load, options, say)
+    rounds = _take_turns(stage, with_traffic(field.everyone(), MIXED), load, options, say)
     return SuiteResult(
         name="batches",
         title="Several texts a request",
@@ -147,7 +139,7 @@ def run_mixed(stage: Stage, options: Options, say: Say) -> SuiteResult:
     load = Load(
         str(stage.tokenizer_file), CONCURRENCY, options.warmup_s, options.measure_s, other_share=OTHER_SHARE
     )
-    rounds = _take_turns(with_traffic(field.everyone(), MIXED), load, options, say)
+    rounds = _take_turns(stage, with_traffic(field.everyone(), MIXED), load, options, say)
     return SuiteResult(
         name="mixed",
         title="Other calls between them",
@@ -162,9 +154,14 @@ def run_mixed(stage: Stage, options: Options, say: Say) -> SuiteResult:
     )
 
 
-def _take_turns(contenders: list[Contender], load: Load, options: Options, say: Say) -> list[Round]:
+def _take_turns(
+    stage: Stage, contenders: list[Contender], load: Load, options: Options, say: Say
+) -> list[Round]:
     def measure_one(contender: Contender, number: int, attempt: int) -> Figures:
-        return measure(contender, load, seed=f"{contender.traffic} {number}", attempt=attempt)
+        seed = f"{contender.traffic} {number}"
+        if contender.protocol == perf_analyzer.NAME:
+            return perf_analyzer.measure_perf_analyzer(contender, load, seed, stage.folder)
+        return measure(contender, load, seed, attempt)
 
     return take_turns(contenders, measure_one, options, say)
 
