@@ -39,7 +39,7 @@ def test_a_short_run_asks_a_real_facade_and_tells_right_from_wrong(
     options = ["--least-users", "5", "--most-users", "20", "--steps", "2"]
 
     assert run_locust(facade, tokenizer_file, tmp_path, [*options, "--minutes", "0.15"]) == 0
-    rows = list(csv.DictReader((tmp_path / "locust_stats.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "locust_stats.csv").read_text(encoding="utf-8").splitlines()))
     asked = {row["Name"]: int(row["Request Count"]) for row in rows}
     assert asked["/v1/embeddings"] > 0.6 * asked["Aggregated"] > 0
     assert asked["/v1/models"] > 0
