@@ -16,7 +16,7 @@ READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.
 LOCAL := $(PYTHON) -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint types layers check bench bench-peers bench-decoder load soak fuzz dashboards clean
+.PHONY: help serve install test lint types layers check bench bench-peers bench-decoder bench-growth load soak fuzz dashboards clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,10 @@ bench-decoder:  ## measure text generation, alone and through Triton and the fa√
 load:  ## 50 to 1,000 users with Locust, half an hour; LOAD="--minutes 3" for less
 	@$(LOCAL) install export test
 	$(VENV)/python -m tests.load.users $(LOAD)
+
+bench-growth:  ## how cost grows with callers, texts, models, keys, cached answers; twenty minutes
+	@$(LOCAL) install export test
+	$(VENV)/python -m tests.load.growth.bench $(BENCH)
 
 soak:  ## half an hour of load; whose memory grows?
 	@$(LOCAL) install export test

@@ -73,7 +73,7 @@ def export_model(repository: Path) -> None:
     Raises:
         subprocess.CalledProcessError: If the command fails; its output went to this process's own.
     """
-    _export(find_model_folder(), MODEL_NAME, repository)
+    export_folder(find_model_folder(), MODEL_NAME, repository)
 
 
 def export_tiny_chat(repository: Path) -> None:
@@ -86,10 +86,23 @@ def export_tiny_chat(repository: Path) -> None:
     Raises:
         subprocess.CalledProcessError: If the command fails; its output went to this process's own.
     """
-    _export(CHAT_FOLDER, CHAT_NAME, repository)
+    export_folder(CHAT_FOLDER, CHAT_NAME, repository)
 
 
-def _export(model: Path, name: str, repository: Path) -> None:
+def export_folder(model: Path, name: str, repository: Path) -> None:
+    """
+    Export a model's folder by the command that users run.
+
+    Args:
+        model: The folder.
+
+        name: What it is called in the repository.
+
+        repository: Where it is published.
+
+    Raises:
+        subprocess.CalledProcessError: If the command fails; its output went to this process's own.
+    """
     # As a module, from this checkout: the console script belongs to whichever checkout was installed.
     command = [sys.executable, "-m", "export", "export", str(model)]
     subprocess.run(
