@@ -156,7 +156,7 @@ def build_app(
                 await cache.aclose()
             await callers.aclose()
             await triton.aclose()
-            request_log.flush()
+            _write_out(request_log, metrics)
             if tracing is not None:
                 await asyncio.to_thread(tracing.flush)
 
@@ -276,6 +276,12 @@ def _watch_endpoints(metrics: Metrics, pool: EndpointPool) -> None:
     metrics.watch_each(
         "facade_triton_endpoint_calls_in_flight", "Calls under way at a Triton.", "endpoint", pool.in_flight
     )
+
+
+def _write_out(request_log: RequestLog, metrics: Metrics) -> None:
+    """Lose nothing that was only noted yet."""
+    request_log.flush()
+    metrics.hand_on()
 
 
 async def _sample_often(metrics: Metrics) -> NoReturn:

@@ -17,9 +17,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from facade import problems
 from facade.errors import HeadTooLarge, InvalidInput
+from facade.http_answer import QuickAnswer
 
 if TYPE_CHECKING:
     import asyncio
+
+    from starlette.types import ASGIApp
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from facade.errors import FacadeError
 
@@ -110,6 +114,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_bytes() > HEAD_LIMIT_BYTES:
             raise _too_large()
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
+        super()._start_asgi_task(cycle, QuickAnswer(cycle, app))  # type: ignore[arg-type]
 
     def on_message_complete(self) -> None:
         """End the body."""

@@ -9,6 +9,7 @@ signal cuts everything short.
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
 from contextlib import contextmanager
@@ -19,10 +20,15 @@ import uvicorn
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     from collections.abc import Iterator
     from types import FrameType
 
     from starlette.types import ASGIApp
+
+
+GARBAGE_THRESHOLD = 10_000
+"""New objects after which the garbage collector looks at the young ones; a few MB at most."""
 
 
 @dataclass(slots=True)
@@ -66,6 +72,18 @@ def build_config(
     )
 
 
+def settle_garbage_collector() -> None:
+    """
+    Have the garbage collector look at what requests leave behind only, and less often.
+
+    Modules, keys and routes are some 100,000 objects that it would go through again and again; a request leaves hardly
+    any cycles. The default of 700 new objects is reached by every tenth request.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+
+
 class Server(uvicorn.Server):
     """
     uvicorn with a drain before its shutdown.
@@ -95,6 +113,11 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and then let the garbage collector leave alone what stays for good."""
+        await super().startup(sockets)
+        settle_garbage_collector()
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """Begin the drain; at the second signal, stop at once."""

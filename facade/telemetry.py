@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -16,11 +17,15 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from facade.metric_families import COUNTERS, GAUGES, HISTOGRAMS
+from facade.tallies import CounterTally, HistogramTally, LevelTally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prometheus_client import Metric
 
     from facade.metric_families import GaugeMode
 
@@ -43,7 +48,8 @@ class Metrics:
     """
     All metrics of one process, in a registry of their own.
 
-    Children are kept by label values: looking one up in prometheus_client costs more than counting.
+    What is counted often is counted in `tallies`, kept by label values, and handed on to prometheus_client by `sample`,
+    or when the registry is read: with several workers up to a second later, and lost if a worker is killed before.
     """
 
     def __init__(self) -> None:
@@ -53,6 +59,10 @@ class Metrics:
             index = os.environ.get(INDEX_VARIABLE, "0")
             values.ValueClass = values.MultiProcessValue(lambda: index)  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        # Before all others: a registry reads its collectors in this order, and this one only hands on.
+        self.registry.register(_Handover(self.hand_on))
+        self._tallies: list[CounterTally | HistogramTally | LevelTally] = []
+        self._handing_on = Lock()
         self._watched: list[tuple[Gauge, Callable[[], float]]] = []
         self._watched_groups: list[tuple[Gauge, Callable[[], Mapping[str, float]], set[str]]] = []
         self._counters = {
@@ -75,17 +85,21 @@ class Metrics:
             )
             for name, family in GAUGES.items()
         }
-        self.in_flight = self._gauges["facade_requests_in_flight"]
+        self.in_flight = LevelTally(self._gauges["facade_requests_in_flight"])
+        self._tallies.append(self.in_flight)
         self._versions: set[tuple[str, int]] = set()
         self._endpoint_labels: set[str] = set()
         # A child is found once for its labels: what runs for each request calls it and nothing else.
-        self._inc = cache(lambda name, *labels: self._counters[name].labels(*labels).inc)
-        self._observe = cache(lambda name, *labels: self._histograms[name].labels(*labels).observe)
+        self._inc = cache(lambda name, *labels: self._count_in(name, labels).inc)
+        self._observe = cache(lambda name, *labels: self._observe_in(name, labels).observe)
+        self._request = cache(self._find_request)
+        self._stage = cache(lambda stage: self._observe_in("facade_stage_seconds", (stage,)).observe)
 
     def observe_request(self, method: str, endpoint: str, status: int, seconds: float) -> None:
         """Count one answered request and its time in seconds."""
-        self._inc("api_requests_total", method, endpoint, str(status))()
-        self._observe("api_request_latency_seconds", method, endpoint)(seconds)
+        count, observe = self._request(method, endpoint, status)
+        count()
+        observe(seconds)
 
     def observe_batch(self, model: str, size: int, waited_s: float) -> None:
         """Record how many items left in one call, and how long the first of them had waited, in seconds."""
@@ -95,7 +109,7 @@ class Metrics:
 
     def observe_stage(self, stage: str, seconds: float) -> None:
         """Record the time spent in one stage, in seconds."""
-        self._observe("facade_stage_seconds", stage)(seconds)
+        self._stage(stage)(seconds)
 
     def observe_first_token(self, model: str, seconds: float) -> None:
         """Record how long a prompt waited for the first piece of its answer, in seconds."""
@@ -241,8 +255,19 @@ class Metrics:
         gauge = Gauge(name, description, (label,), registry=self.registry, multiprocess_mode=mode)
         self._watched_groups.append((gauge, read, set()))
 
+    def hand_on(self) -> None:
+        """Tell prometheus_client what was counted since the last time; from any thread."""
+        with self._handing_on:
+            for tally in list(self._tallies):
+                tally.hand_on()
+
     def sample(self) -> None:
-        """Look all watched values up; a worker does so every second, for scrapes that another one answers."""
+        """
+        Look all watched values up, and hand on what was counted.
+
+        A worker does so every second, for scrapes that another one answers.
+        """
+        self.hand_on()
         for gauge, read in self._watched:
             gauge.set(read())
         for gauge, read_all, seen in self._watched_groups:
@@ -252,6 +277,24 @@ class Metrics:
             seen.update(found)
             for name, value in found.items():
                 gauge.labels(name).set(value)
+
+    def _count_in(self, name: str, labels: tuple[str, ...]) -> CounterTally:
+        tally = CounterTally(self._counters[name].labels(*labels))
+        self._tallies.append(tally)
+        return tally
+
+    def _observe_in(self, name: str, labels: tuple[str, ...]) -> HistogramTally:
+        tally = HistogramTally(self._histograms[name].labels(*labels), HISTOGRAMS[name].buckets)
+        self._tallies.append(tally)
+        return tally
+
+    def _find_request(
+        self, method: str, endpoint: str, status: int
+    ) -> tuple[Callable[[], None], Callable[[float], None]]:
+        return (
+            self._inc("api_requests_total", method, endpoint, str(status)),
+            self._observe("api_request_latency_seconds", method, endpoint),
+        )
 
     def expose(self) -> bytes:
         """
@@ -264,6 +307,27 @@ class Metrics:
         return generate_latest(
             self.registry if self._shared_folder is None else _shared_registry(self._shared_folder)
         )
+
+
+class _Handover(Collector):
+    """
+    Has what was counted handed on before a registry is read.
+
+    Args:
+        hand_on: Does it.
+    """
+
+    def __init__(self, hand_on: Callable[[], None]) -> None:
+        self._hand_on = hand_on
+
+    def describe(self) -> Iterable[Metric]:
+        """Has no metrics of its own."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Hand on; there is nothing to add."""
+        self._hand_on()
+        return ()
 
 
 def serve_metrics(host: str, port: int, source: str | Metrics) -> None:

@@ -79,4 +79,4 @@ def may_use(globs: tuple[str, ...], model: str) -> bool:
     Returns:
         Whether one of them matches; also right for listing only what a caller may use.
     """
-    return any(glob == "*" or fnmatchcase(model, glob) for glob in globs)
+    return "*" in globs or any(fnmatchcase(model, glob) for glob in globs)

@@ -118,12 +118,7 @@ class Account:
         )
         place_limit = terms.share(tier.max_in_flight)
 
-        def usage(limit: int | None, before: int, current: int) -> Usage | None:
-            if limit is None:
-                return None
-            return Usage(limit, Window(before, left_s, current, left_s + window_s), window_s)
-
-        # `Window.used`, spelt out: the objects are for the answer, and one that is let in needs them once.
+        # `Window.used`, spelt out: the objects are for the answer, and are made of what counts after it.
         weighed = math.floor(self.requests_before * left_s / window_s) + self.requests
         lacks_requests = request_limit is not None and weighed + cost > request_limit
         weighed = math.floor(self.tokens_before * left_s / window_s) + self.tokens
@@ -133,8 +128,13 @@ class Account:
         if not is_refused:
             self.requests += cost
             self.in_flight += 1
-        requests = usage(request_limit, self.requests_before, self.requests)
-        tokens = usage(token_limit, self.tokens_before, self.tokens)
+        requests = tokens = None
+        if request_limit is not None:
+            window = Window(self.requests_before, left_s, self.requests, left_s + window_s)
+            requests = Usage(request_limit, window, window_s)
+        if token_limit is not None:
+            window = Window(self.tokens_before, left_s, self.tokens, left_s + window_s)
+            tokens = Usage(token_limit, window, window_s)
         standing = Standing(requests, tokens)
         if lacks_requests and requests is not None:
             raise refuse_requests(requests, standing, cost, terms.jitter)

@@ -15,6 +15,7 @@ be all of the present window plus the previous one, weighted by how much of it s
 import math
 import random
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from facade.access.keys import Key, Tier
@@ -30,6 +31,7 @@ JITTER = 0.25
 """Waits are stretched at random by up to this share, so that refused callers don't return all at once."""
 
 MILLISECONDS_A_SECOND = 1000
+MILLISECONDS_HAIR = 1e-6
 SECONDS_A_MINUTE = 60
 MINUTES_AN_HOUR = 60
 
@@ -109,6 +111,20 @@ class Usage(NamedTuple):
     window_s: float = WINDOW_S
     """Length of the window in seconds."""
 
+    def in_words(self) -> tuple[str, str, str]:
+        """
+        Write it for headers.
+
+        Returns:
+            The limit, what remains of it, and when all of it is free again.
+        """
+        remaining = self.limit - self.window.used(self.window_s)
+        return (
+            str(self.limit),
+            str(remaining) if remaining > 0 else "0",
+            to_go_duration(self.window.reset_s()),
+        )
+
 
 class Standing(NamedTuple):
     """Where a caller stands with its limits; None where there is none."""
@@ -127,12 +143,18 @@ class Standing(NamedTuple):
             ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, without the kind that has no limit.
         """
         headers: dict[str, str] = {}
-        for kind, usage in (("requests", self.requests), ("tokens", self.tokens)):
-            if usage is not None:
-                remaining = max(0, usage.limit - usage.window.used(usage.window_s))
-                headers[f"x-ratelimit-limit-{kind}"] = str(usage.limit)
-                headers[f"x-ratelimit-remaining-{kind}"] = str(remaining)
-                headers[f"x-ratelimit-reset-{kind}"] = to_go_duration(usage.window.reset_s())
+        if self.requests is not None:
+            (
+                headers["x-ratelimit-limit-requests"],
+                headers["x-ratelimit-remaining-requests"],
+                headers["x-ratelimit-reset-requests"],
+            ) = self.requests.in_words()
+        if self.tokens is not None:
+            (
+                headers["x-ratelimit-limit-tokens"],
+                headers["x-ratelimit-remaining-tokens"],
+                headers["x-ratelimit-reset-tokens"],
+            ) = self.tokens.in_words()
         return headers
 
 
@@ -286,8 +308,12 @@ def to_go_duration(seconds: float) -> str:
     Returns:
         ``12ms``, ``1s``, ``1.5s``, ``6m0s``, ``1h0m0s``, ``0s``.
     """
-    # Rounded first: 0.001 * 1000 may be a hair above 1, and would become 2 ms.
-    milliseconds = math.ceil(round(max(0.0, seconds) * MILLISECONDS_A_SECOND, 6))
+    # A millionth less: 0.001 * 1000 may be a hair above 1, and would become 2 ms.
+    return _write_milliseconds(max(0, math.ceil(seconds * MILLISECONDS_A_SECOND - MILLISECONDS_HAIR)))
+
+
+@lru_cache(maxsize=64)
+def _write_milliseconds(milliseconds: int) -> str:
     if 0 < milliseconds < MILLISECONDS_A_SECOND:
         return f"{milliseconds}ms"
     whole_s, rest_ms = divmod(milliseconds, MILLISECONDS_A_SECOND)

@@ -87,6 +87,30 @@ class ItemCache:
         self._flights: SingleFlight[Item] = SingleFlight()
         self._filler = Filler(memory, redis, self._flights, lease_s)
 
+    def recall(
+        self, keys: Sequence[bytes], *, ttl_s: float, directives: Directives = NO_DIRECTIVES
+    ) -> CacheAnswer | None:
+        """
+        Answer at once the most frequent request by far: one item, which this process holds, and no special wishes.
+
+        Args:
+            keys: As `get_or_compute` has them.
+
+            ttl_s: The same.
+
+            directives: The same.
+
+        Returns:
+            The answer; None if `get_or_compute` has to be asked.
+        """
+        if len(keys) != 1 or ttl_s <= 0 or directives is not NO_DIRECTIVES:
+            return None
+        hit = self._memory.get(keys[0])
+        if hit is None:
+            return None
+        self._observer.hit("memory", 1)
+        return CacheAnswer([hit.value], "hit-memory", hit.age_s, 1, 0, 0)
+
     async def get_or_compute(
         self,
         keys: Sequence[bytes],
@@ -111,12 +135,6 @@ class ItemCache:
             NotCached: If the caller wants only stored answers and one is missing.
             Exception: What *compute* raised, here or for the request that was joined.
         """
-        if directives is NO_DIRECTIVES and len(keys) == 1 and ttl_s > 0:
-            # By far the most frequent request; this shortcut halves what it costs.
-            hit = self._memory.get(keys[0])
-            if hit is not None:
-                self._observer.hit("memory", 1)
-                return CacheAnswer([hit.value], "hit-memory", hit.age_s, 1, 0, 0)
         if directives.only_if_cached:
             return await self._only_look(keys, directives)
         if directives.no_cache or directives.no_store or ttl_s <= 0:
@@ -224,6 +242,9 @@ class ItemCache:
 
     async def _share(self, job: Job, found: dict[bytes, Item]) -> None:
         """Start a work for what nobody brings yet, join the others, and add all that comes to *found*."""
+        if len(job.indexes) == 1:
+            await self._share_one(job, found)
+            return
         missing = dict(job.indexes)
         while missing:
             flights = {key: self._flights.find(flight_key(key, job.max_age_s)) for key in missing}
@@ -238,6 +259,21 @@ class ItemCache:
             with self._flights.attending([*own.values(), *joined.values()]):
                 again = await _gather(own, joined, found)
             missing = {key: missing[key] for key in again}
+
+    async def _share_one(self, job: Job, found: dict[bytes, Item]) -> None:
+        """Do what `_share` does for one key, the most frequent number, at a third of its cost."""
+        (key,) = job.indexes
+        tag = flight_key(key, job.max_age_s)
+        while key not in found:
+            joined = self._flights.find(tag)
+            flight = joined or self._flights.start([tag], partial(self._filler.fill, job)).flights[tag]
+            with self._flights.attending([flight]):
+                try:
+                    # Whoever leaves stops waiting, and no more: others wait for the same.
+                    found[key] = await asyncio.shield(flight.future)
+                except Exception as error:  # noqa: BLE001  # it goes up, or the key is asked for again
+                    if joined is None or not isinstance(error, _THE_OTHERS_OWN):
+                        raise _own_copy(error) from None
 
     async def _only_look(self, keys: Sequence[bytes], directives: Directives) -> CacheAnswer:
         """Answer from what is stored, or not at all."""

@@ -203,13 +203,15 @@ class Batcher(Generic[Item, Result]):
 
     def _pump(self) -> None:
         self._is_pump_due = False
+        if not self._waiting:
+            return
+        now = asyncio.get_running_loop().time()
         while self._waiting and len(self._calls) < self.max_calls:
-            batch = self._take_batch()
+            batch = self._take_batch(now)
             if batch:
                 self._start_call(batch)
 
-    def _take_batch(self) -> list[_Entry[Item, Result]]:
-        now = asyncio.get_running_loop().time()
+    def _take_batch(self, now: float) -> list[_Entry[Item, Result]]:
         batch: list[_Entry[Item, Result]] = []
         weight = 0.0
         while self._waiting and len(batch) < self._max_batch_size and weight < self._max_batch_weight:
@@ -229,8 +231,10 @@ class Batcher(Generic[Item, Result]):
             ticket.calls.add(call)
             call.wanted_by += 1
         self._calls.add(call)
-        call.task = asyncio.get_running_loop().create_task(
-            self._run(call, batch), context=batch[0].ticket.context
+        call.task = (
+            batch[0]
+            .ticket.done.get_loop()
+            .create_task(self._run(call, batch), context=batch[0].ticket.context)
         )
 
     async def _run(self, call: _Call, batch: list[_Entry[Item, Result]]) -> None:

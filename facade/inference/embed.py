@@ -78,11 +78,12 @@ async def embed_texts(
         ServiceError: If Triton can't answer.
     """
     items = encode_texts(texts, limits=encode.limits, param=param)
-    dimension = _check_dimensions(dimensions, encode.find(model_name, TASKS, context))
+    if dimensions is not None:
+        _check_dimensions(dimensions, encode.find(model_name, TASKS, context))
     encoded = await encode.answer(model_name, TASKS, items, context)
     if not truncate:
         refuse_long_items(encoded, name_items(param, len(texts)))
-    vectors = [shorten_vector(answer.values, dimension) for answer in encoded.answers]
+    vectors = [shorten_vector(answer.values, dimensions) for answer in encoded.answers]
     return Embeddings(encoded.model, encoded.version, vectors, encoded.prompt_tokens)
 
 
@@ -108,10 +109,8 @@ def shorten_vector(vector: bytes, dimension: int | None) -> bytes:
     return (kept / norm if norm > 0 else kept).astype("<f4").tobytes()
 
 
-def _check_dimensions(dimensions: int | None, model: ServedModel) -> int | None:
+def _check_dimensions(dimensions: int, model: ServedModel) -> None:
     whole = model.card.dimension
-    if dimensions is None:
-        return None
     if dimensions < 1 or (whole is not None and dimensions > whole):
         raise InvalidInput(
             f"'dimensions' must be between 1 and {whole}, the model's own; got {dimensions}.",
@@ -124,4 +123,3 @@ def _check_dimensions(dimensions: int | None, model: ServedModel) -> int | None:
             f"({whole}); got 'dimensions': {dimensions}.",
             param="dimensions",
         )
-    return dimensions

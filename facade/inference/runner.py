@@ -145,39 +145,65 @@ class Runner:
         Raises:
             FacadeError: The first error that one of the items met.
         """
-        share = Share(context.tier, context.priority, context.weight)
         until = context.deadline if deadline is None else deadline
         if self._cache is None:
-            return await self._batcher(model, version).submit(items, deadline=until, share=share)
+            return await self.submit(model, version, items, context, deadline=until)
+        started = time.perf_counter()
         wish = context.request_headers.get(b"cache-control")
         directives = parse_cache_control(None if wish is None else str(wish, "latin-1"))
-
-        started: float | None = time.perf_counter()
-
-        async def compute(indexes: Sequence[int]) -> list[bytes]:
-            nonlocal started
-            if started is not None:
-                self._observer.observe_stage("cache", time.perf_counter() - started)
-                started = None
-            missing = [items[index] for index in indexes]
-            return await self._batcher(model, version).submit(missing, deadline=until, share=share)
-
         task = model.card.task
         keys = _item_keys(
             cache_scope(task, context.key_name or "", context.cache_scope), model.name, version, task
         )
-        answer = await self._cache.get_or_compute(
-            [keys.key(item) for item in items],
-            compute,
-            ttl_s=cache_ttl_s(task, model.card.default_cache_ttl_s),
-            directives=directives,
-        )
-        if started is not None:
-            self._observer.observe_stage("cache", time.perf_counter() - started)
+        asked = [keys.key(item) for item in items]
+        ttl_s = cache_ttl_s(task, model.card.default_cache_ttl_s)
+        answer = self._cache.recall(asked, ttl_s=ttl_s, directives=directives)
+        if answer is not None:
+            self.observe_cache(time.perf_counter() - started)
+        else:
+            compute = _Compute(self, model, version, items, context, until, started)
+            answer = await self._cache.get_or_compute(asked, compute, ttl_s=ttl_s, directives=directives)
+            compute.stop_clock()
         context.cache = context.headers["x-cache"] = answer.outcome
         if answer.computed < len(items):
             context.headers["age"] = str(int(answer.age_s))
         return answer.values
+
+    async def submit(
+        self,
+        model: ServedModel,
+        version: int,
+        items: Sequence[bytes],
+        context: RequestContext,
+        *,
+        deadline: float,
+    ) -> list[bytes]:
+        """
+        Have a model run on items, whatever is stored.
+
+        Args:
+            model: Who is to answer.
+
+            version: Which version.
+
+            items: At least one.
+
+            context: Who asks.
+
+            deadline: Give up by then, on the loop's clock.
+
+        Returns:
+            One answer an item, in the items' order.
+
+        Raises:
+            FacadeError: The first error that one of the items met.
+        """
+        share = Share(context.tier, context.priority, context.weight)
+        return await self._batcher(model, version).submit(items, deadline=deadline, share=share)
+
+    def observe_cache(self, seconds: float) -> None:
+        """Tell how long a look into the cache took, in seconds."""
+        self._observer.observe_stage("cache", seconds)
 
     async def aclose(self) -> None:
         """Cancel what is under way."""
@@ -214,6 +240,34 @@ class Runner:
                 return
             if batcher.is_idle:
                 del self._batchers[key]
+
+
+@dataclass(slots=True)
+class _Compute:
+    """Runs what the cache doesn't hold of one request."""
+
+    runner: Runner
+    model: ServedModel
+    version: int
+    items: Sequence[bytes]
+    context: RequestContext
+    deadline: float
+    started: float | None
+    """When the look into the cache began; None once it ended."""
+
+    async def __call__(self, indexes: Sequence[int]) -> list[bytes]:
+        """Run the items at some indexes."""
+        self.stop_clock()
+        missing = [self.items[index] for index in indexes]
+        return await self.runner.submit(
+            self.model, self.version, missing, self.context, deadline=self.deadline
+        )
+
+    def stop_clock(self) -> None:
+        """Say how long the look into the cache took, once."""
+        if self.started is not None:
+            self.runner.observe_cache(time.perf_counter() - self.started)
+            self.started = None
 
 
 @lru_cache(maxsize=1024)

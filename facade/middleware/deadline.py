@@ -78,10 +78,12 @@ class _Watch:
     """
 
     def __init__(self, receive: Receive, timeout_s: float) -> None:
-        request = asyncio.current_task()
+        # Asked for once: each time is a system call (CPython 3.11 looks whether it was forked).
+        self._loop = asyncio.get_running_loop()
+        request = asyncio.current_task(self._loop)
         assert request is not None  # noqa: S101  # coroutines run in tasks
         self.request = request
-        self.deadline = asyncio.get_running_loop().time() + timeout_s
+        self.deadline = self._loop.time() + timeout_s
         self.verdict: FacadeError | None = None
         """Why the request was cancelled; None if that wasn't us."""
         self.is_over = False
@@ -107,7 +109,7 @@ class _Watch:
     def begin(self) -> None:
         """Watch from now on."""
         self._has_begun = True
-        self._timer = asyncio.get_running_loop().call_at(self.deadline, self._expire)
+        self._timer = self._loop.call_at(self.deadline, self._expire)
         if self._is_whole:
             self._listen()
 
@@ -129,7 +131,7 @@ class _Watch:
 
     def _listen(self) -> asyncio.Task[Message]:
         if self._listener is None:
-            self._listener = asyncio.get_running_loop().create_task(self._await_leaving())
+            self._listener = self._loop.create_task(self._await_leaving())
         return self._listener
 
     async def _await_leaving(self) -> Message:

@@ -93,9 +93,10 @@ class Observe:
                 status = message["status"]
                 is_stream = _is_event_stream(message["headers"])
                 headers = message["headers"]
-                headers.append((b"x-request-id", context.request_id.encode("ascii")))
-                for name, value in context.headers.items():
-                    headers.append((name.encode("ascii"), value.encode("latin-1")))
+                headers.append((b"x-request-id", context.request_id.encode()))
+                headers += [
+                    (name.encode(), value.encode("latin-1")) for name, value in context.headers.items()
+                ]
                 if self._drain.is_draining:
                     headers.append((b"connection", b"close"))
             await send(message)
@@ -145,7 +146,7 @@ class Observe:
                 "method": method,
                 "endpoint": endpoint,
                 "status": status,
-                "duration_ms": round(seconds * 1000, 3),
+                "duration_ms": int(seconds * 1_000_000) / 1000,
                 "key": context.key_name,
                 "model": context.model,
                 "version": context.version,

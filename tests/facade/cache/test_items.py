@@ -363,3 +363,19 @@ async def test_an_answer_begun_before_a_purge_is_not_kept() -> None:
     cache.keep(KEYS[0], b"whole", 60.0, epoch=epoch)
 
     assert await cache.look(KEYS[0]) is None
+
+
+async def test_one_stored_item_is_recalled_at_once_and_everything_else_is_not() -> None:
+    """`recall` answers as `get_or_compute` would, and leaves misses, wishes, switched-off caches and lists to it."""
+    recorder = Recorder()
+    cache = local_cache(recorder)
+    assert cache.recall(KEYS[:1], ttl_s=60) is None
+    await Asker(cache).ask(KEYS[:2])
+
+    found = cache.recall(KEYS[:1], ttl_s=60)
+    assert found is not None
+    assert found._replace(age_s=0) == (await Asker(cache).ask(KEYS[:1]))._replace(age_s=0)
+    assert found.outcome == "hit-memory"
+    assert cache.recall(KEYS[:2], ttl_s=60) is None
+    assert cache.recall(KEYS[:1], ttl_s=0) is None
+    assert cache.recall(KEYS[:1], ttl_s=60, directives=Directives(no_cache=True)) is None
