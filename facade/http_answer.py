@@ -13,8 +13,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from typing import Any
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code != ord("\t"))
@@ -43,15 +44,15 @@ class QuickAnswer:
 
     __slots__ = ("_app", "_cycle")
 
-    def __init__(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
+    def __init__(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._cycle = cycle
         self._app = app
 
-    def __call__(self, scope: Scope, receive: Receive, _send: Send) -> Awaitable[None]:
+    def __call__(self, scope: Any, receive: Any, _send: Any) -> Awaitable[None]:
         """Have the request answered."""
         return self._app(scope, receive, self.send)
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Any) -> None:
         """
         Send one message of the answer.
 
@@ -71,7 +72,7 @@ class QuickAnswer:
         else:
             await cycle.send(message)
 
-    async def _begin(self, message: Message) -> None:
+    async def _begin(self, message: Any) -> None:
         cycle = self._cycle
         head = to_head(message) if cycle.keep_alive and not cycle.default_headers else None
         if head is None:
@@ -83,7 +84,7 @@ class QuickAnswer:
         cycle.expected_content_length, content = head
         cycle.transport.write(content)
 
-    def _is_whole(self, message: Message) -> bool:
+    def _is_whole(self, message: Any) -> bool:
         """Whether this is all of the body, after a head that was written here or could have been."""
         cycle = self._cycle
         return (
@@ -97,7 +98,7 @@ class QuickAnswer:
         )
 
 
-def to_head(message: Message) -> tuple[int, bytes] | None:
+def to_head(message: Any) -> tuple[int, bytes] | None:
     """
     Write an answer's status line and headers.
 

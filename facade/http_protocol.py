@@ -22,7 +22,7 @@ from facade.http_answer import QuickAnswer
 if TYPE_CHECKING:
     import asyncio
 
-    from starlette.types import ASGIApp
+    from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from facade.errors import FacadeError
@@ -115,8 +115,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise _too_large()
         super().on_headers_complete()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
-        super()._start_asgi_task(cycle, QuickAnswer(cycle, app))  # type: ignore[arg-type]
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        super()._start_asgi_task(cycle, QuickAnswer(cycle, app))
 
     def on_message_complete(self) -> None:
         """End the body."""

@@ -20,7 +20,7 @@ from facade import errors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.types import Scope
+    from starlette.types import Message, Scope
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +117,28 @@ def to_response(scope: Scope, error: Exception) -> Response:
     return Response(content, problem.status, headers=_headers(error, problem), media_type=media_type)
 
 
+def to_answer(scope: Scope, error: Exception) -> tuple[Message, Message]:
+    """
+    Write an error as `to_response` does, as the two messages of ASGI: under overload nearly all answers are refusals.
+
+    Args:
+        scope: The request's ASGI scope.
+
+        error: What ended the request.
+
+    Returns:
+        The start and the body.
+    """
+    problem = find_problem(error)
+    content, media_type = _to_body(scope.get("path", ""), error, problem)
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in _headers(error, problem).items()]
+    headers += [(b"content-length", b"%d" % len(content)), (b"content-type", media_type.encode())]
+    return (
+        {"type": "http.response.start", "status": problem.status, "headers": headers},
+        {"type": "http.response.body", "body": content},
+    )
+
+
 def to_frame(scope: Scope, error: Exception) -> bytes:
     """
     Write an error as the last event of a stream that has begun, in the shape of the surface that was called.
@@ -181,6 +203,8 @@ def _headers(error: Exception, problem: Problem) -> dict[str, str]:
 
 def _well_formed(value: object) -> object:
     if isinstance(value, str):
+        if len(value) <= SHOWN_CHARACTERS and value.isascii():
+            return value
         shown = value if len(value) <= SHOWN_CHARACTERS else f"{value[:SHOWN_CHARACTERS]}…"
         return shown.encode("utf-8", "replace").decode()
     if isinstance(value, dict):

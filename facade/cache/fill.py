@@ -72,6 +72,9 @@ class Job:
     epoch: int = 0
     """How often something had been purged when the job began."""
 
+    check: Callable[[int], None] | None = None
+    """Raises if so many items can't be computed now; None where that is only known once they are tried."""
+
 
 class Filler:
     """

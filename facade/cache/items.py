@@ -13,7 +13,7 @@ Steps 3 to 5 run in a background work (`facade.cache.fill`) that any number of r
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from typing import NamedTuple
@@ -118,6 +118,7 @@ class ItemCache:
         *,
         ttl_s: float,
         directives: Directives = NO_DIRECTIVES,
+        check: Callable[[int], None] | None = None,
     ) -> CacheAnswer:
         """
         Answer a request's items.
@@ -131,9 +132,12 @@ class ItemCache:
 
             directives: What the caller asks of the cache.
 
+            check: Raises if so many items can't be computed now; asked before anything is made ready for *compute*,
+                where no Redis could have the answers. Refusing many callers has to be cheap.
+
         Raises:
             NotCached: If the caller wants only stored answers and one is missing.
-            Exception: What *compute* raised, here or for the request that was joined.
+            Exception: What *compute* or *check* raised, here or for the request that was joined.
         """
         if directives.only_if_cached:
             return await self._only_look(keys, directives)
@@ -142,7 +146,8 @@ class ItemCache:
         max_age_s = directives.max_age_s
         found, missing = self._look_in_memory(keys, max_age_s)
         if missing:
-            await self._share(Job(missing, compute, ttl_s, max_age_s), found)
+            job = Job(missing, compute, ttl_s, max_age_s, check=check if self._redis is None else None)
+            await self._share(job, found)
         return self._assemble(keys, found)
 
     @property
@@ -252,6 +257,8 @@ class ItemCache:
             joined = {key: flight for key, flight in flights.items() if flight is not None}
             own: dict[bytes, Flight[Item]] = {}
             if mine:
+                if job.check is not None:
+                    job.check(len(mine))
                 part = Job(mine, job.compute, job.ttl_s, job.max_age_s)
                 tags = {flight_key(key, job.max_age_s): key for key in mine}
                 work = self._flights.start(list(tags), partial(self._filler.fill, part))
@@ -266,6 +273,8 @@ class ItemCache:
         tag = flight_key(key, job.max_age_s)
         while key not in found:
             joined = self._flights.find(tag)
+            if joined is None and job.check is not None:
+                job.check(1)
             flight = joined or self._flights.start([tag], partial(self._filler.fill, job)).flights[tag]
             with self._flights.attending([flight]):
                 try:

@@ -103,9 +103,9 @@ class Admission:
         if not self.limit:
             self.limit = float(min(self.min_items * START, self.max_items))
 
-    def enter(self, items: int, share: Share) -> None:
+    def check(self, items: int, share: Share) -> None:
         """
-        Take items in, or refuse them at once.
+        Refuse items for which there is no room.
 
         A request may overshoot the bound by its own size, once: otherwise large requests could never enter.
 
@@ -126,6 +126,21 @@ class Admission:
             raise Overloaded(
                 "The model has as much work as it can do in good time.", retry_after_s=self._wait_s()
             )
+
+    def enter(self, items: int, share: Share) -> None:
+        """
+        Take items in, or refuse them at once.
+
+        Args:
+            items: How many.
+
+            share: The caller's tier.
+
+        Raises:
+            Overloaded: As `check` does.
+        """
+        self.check(items, share)
+        is_small = items <= TURN_ITEMS
         self.admitted += items
         self.admitted_small += items if is_small else 0
         self.by_tier[share.tier] += items

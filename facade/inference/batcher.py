@@ -150,6 +150,21 @@ class Batcher(Generic[Item, Result]):
         """Whether nobody waits and nothing is under way."""
         return not self._waiting and not self._calls and not self._is_pump_due
 
+    def check(self, items: int, share: Share) -> None:
+        """
+        Refuse what `submit` would refuse, before anything is made ready for it.
+
+        Args:
+            items: How many.
+
+            share: The tier that the caller belongs to.
+
+        Raises:
+            Overloaded: If there is no room.
+        """
+        if self._admission is not None:
+            self._admission.check(items, share)
+
     async def submit(
         self, items: Sequence[Item], *, deadline: float, share: Share = DEFAULT_SHARE
     ) -> list[Result]:

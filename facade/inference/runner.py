@@ -147,7 +147,7 @@ class Runner:
         """
         until = context.deadline if deadline is None else deadline
         if self._cache is None:
-            return await self.submit(model, version, items, context, deadline=until)
+            return await self._batcher(model, version).submit(items, deadline=until, share=_share_of(context))
         started = time.perf_counter()
         wish = context.request_headers.get(b"cache-control")
         directives = parse_cache_control(None if wish is None else str(wish, "latin-1"))
@@ -161,45 +161,16 @@ class Runner:
         if answer is not None:
             self.observe_cache(time.perf_counter() - started)
         else:
-            compute = _Compute(self, model, version, items, context, until, started)
-            answer = await self._cache.get_or_compute(asked, compute, ttl_s=ttl_s, directives=directives)
+            batcher = self._batcher(model, version)
+            compute = _Compute(batcher, items, until, _share_of(context), self.observe_cache, started)
+            answer = await self._cache.get_or_compute(
+                asked, compute, ttl_s=ttl_s, directives=directives, check=compute.check
+            )
             compute.stop_clock()
         context.cache = context.headers["x-cache"] = answer.outcome
         if answer.computed < len(items):
             context.headers["age"] = str(int(answer.age_s))
         return answer.values
-
-    async def submit(
-        self,
-        model: ServedModel,
-        version: int,
-        items: Sequence[bytes],
-        context: RequestContext,
-        *,
-        deadline: float,
-    ) -> list[bytes]:
-        """
-        Have a model run on items, whatever is stored.
-
-        Args:
-            model: Who is to answer.
-
-            version: Which version.
-
-            items: At least one.
-
-            context: Who asks.
-
-            deadline: Give up by then, on the loop's clock.
-
-        Returns:
-            One answer an item, in the items' order.
-
-        Raises:
-            FacadeError: The first error that one of the items met.
-        """
-        share = Share(context.tier, context.priority, context.weight)
-        return await self._batcher(model, version).submit(items, deadline=deadline, share=share)
 
     def observe_cache(self, seconds: float) -> None:
         """Tell how long a look into the cache took, in seconds."""
@@ -246,28 +217,33 @@ class Runner:
 class _Compute:
     """Runs what the cache doesn't hold of one request."""
 
-    runner: Runner
-    model: ServedModel
-    version: int
+    batcher: Batcher[bytes, bytes]
     items: Sequence[bytes]
-    context: RequestContext
     deadline: float
+    share: Share
+    observe: Callable[[float], None]
     started: float | None
     """When the look into the cache began; None once it ended."""
+
+    def check(self, count: int) -> None:
+        """Refuse so many items at once if the model can't take them."""
+        self.batcher.check(count, self.share)
 
     async def __call__(self, indexes: Sequence[int]) -> list[bytes]:
         """Run the items at some indexes."""
         self.stop_clock()
         missing = [self.items[index] for index in indexes]
-        return await self.runner.submit(
-            self.model, self.version, missing, self.context, deadline=self.deadline
-        )
+        return await self.batcher.submit(missing, deadline=self.deadline, share=self.share)
 
     def stop_clock(self) -> None:
         """Say how long the look into the cache took, once."""
         if self.started is not None:
-            self.runner.observe_cache(time.perf_counter() - self.started)
+            self.observe(time.perf_counter() - self.started)
             self.started = None
+
+
+def _share_of(context: RequestContext) -> Share:
+    return Share(context.tier, context.priority, context.weight)
 
 
 @lru_cache(maxsize=1024)

@@ -106,9 +106,8 @@ class Observe:
             await self._app(scope, receive, send_named)
         except Exception as error:  # the one place that answers for everything below
             if status == 0:
-                response = problems.to_response(scope, error)
-                status = response.status_code
-                await response(scope, receive, send_named)
+                for message in problems.to_answer(scope, error):
+                    await send_named(message)
             elif is_stream:
                 await self._end_stream(scope, error, send)
             else:

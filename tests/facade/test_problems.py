@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from facade import errors
-from facade.problems import PROBLEMS, UNEXPECTED, find_problem, to_response
+from facade.problems import PROBLEMS, UNEXPECTED, find_problem, to_answer, to_response
 
 
 def leaves(cls: type[errors.FacadeError]) -> list[type[errors.FacadeError]]:
@@ -117,3 +117,22 @@ def test_retry_after_is_never_early(wait_s: float) -> None:
     in_ms = int(response.headers["retry-after-ms"])
     assert in_ms >= wait_s * 1000
     assert int(response.headers["retry-after"]) * 1000 >= in_ms
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidInput("No.", param="input"),
+        errors.Unauthenticated("Who?"),
+        errors.Overloaded("Full."),
+        RuntimeError("a bug"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v2/models", "/predict"])
+def test_the_short_way_answers_like_the_long_one(error: Exception, path: str) -> None:
+    """The two ways of writing an error differ in nothing."""
+    start, body = to_answer({"type": "http", "path": path}, error)
+    response = to_response({"type": "http", "path": path}, error)
+    assert start["status"] == response.status_code
+    assert sorted(start["headers"]) == sorted(response.raw_headers)
+    assert body["body"] == response.body

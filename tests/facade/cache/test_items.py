@@ -379,3 +379,46 @@ async def test_one_stored_item_is_recalled_at_once_and_everything_else_is_not() 
     assert cache.recall(KEYS[:2], ttl_s=60) is None
     assert cache.recall(KEYS[:1], ttl_s=0) is None
     assert cache.recall(KEYS[:1], ttl_s=60, directives=Directives(no_cache=True)) is None
+
+
+async def test_what_can_not_be_computed_now_is_refused_before_anything_begins() -> None:
+    """`check` is asked how many items are missing, and refuses them without a computation; stored ones are given."""
+    cache = local_cache()
+    asker = Asker(cache)
+    await asker.ask(KEYS[:1])
+    asked: list[int] = []
+
+    def check(count: int) -> None:
+        asked.append(count)
+        raise Overloaded("Full.")
+
+    async def compute(indexes: list[int]) -> list[bytes]:
+        raise AssertionError(indexes)
+
+    for keys in (KEYS[1:2], KEYS[:4]):
+        with pytest.raises(Overloaded):
+            await cache.get_or_compute(keys, compute, ttl_s=60, check=check)
+    assert asked == [1, 3]
+    stored = await cache.get_or_compute(KEYS[:1] * 2, compute, ttl_s=60, check=check)
+    assert stored.values == [answer_to(KEYS[0])] * 2
+
+
+async def test_a_refusal_spares_whoever_joins_what_is_under_way() -> None:
+    """An item that somebody brings already needs no room, so that it is waited for and not refused."""
+    cache = local_cache()
+    asker = Asker(cache)
+    asker.gate.clear()
+    first = asyncio.create_task(asker.ask(KEYS[:1]))
+    while not asker.calls:
+        await asyncio.sleep(0)
+
+    def check(count: int) -> None:
+        raise AssertionError(count)
+
+    async def compute(indexes: list[int]) -> list[bytes]:
+        raise AssertionError(indexes)
+
+    second = asyncio.create_task(cache.get_or_compute(KEYS[:1], compute, ttl_s=60, check=check))
+    await asyncio.sleep(0)
+    asker.gate.set()
+    assert (await first).values == (await second).values == [answer_to(KEYS[0])]
