@@ -45,7 +45,7 @@ from facade.server import Drain
 from facade.telemetry import Metrics
 from facade.tracing import set_up_tracing
 from facade.triton.backend import open_backend
-from facade.triton.channel import TlsFiles
+from facade.triton.channel import TlsFiles, certificate_end
 from facade.triton.pool import EndpointPool
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def build_app(
         observer=metrics,
         split=split,
     )
-    _watch(metrics, catalogue, encode, generate)
+    _watch(metrics, catalogue, encode, generate, _tls_files(settings))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -242,7 +242,9 @@ def _generation_limits(settings: Settings) -> GenerationLimits:
     )
 
 
-def _watch(metrics: Metrics, catalogue: Catalogue, encode: Encode, generate: Generate) -> None:
+def _watch(
+    metrics: Metrics, catalogue: Catalogue, encode: Encode, generate: Generate, tls: TlsFiles | None
+) -> None:
     """Add the gauges that are looked up."""
     metrics.watch(
         "facade_triton_up", "1 while Triton answers, else 0.", lambda: catalogue.is_current, mode="livemin"
@@ -253,6 +255,20 @@ def _watch(metrics: Metrics, catalogue: Catalogue, encode: Encode, generate: Gen
     metrics.watch("facade_queue_depth", "Items that wait for a call to Triton.", lambda: encode.queue_depth)
     if isinstance(catalogue.backend, EndpointPool):
         _watch_endpoints(metrics, catalogue.backend)
+    if tls is not None:
+        _watch_certificate(metrics, tls)
+
+
+def _watch_certificate(metrics: Metrics, tls: TlsFiles) -> None:
+    """Add the end of the certificate that Triton is shown: it is read once, and one that is over ends every call."""
+    end = certificate_end(tls)
+    if end is not None:
+        metrics.watch(
+            "facade_triton_certificate_end_timestamp_seconds",
+            "When the certificate that Triton is shown is over, in seconds since 1970.",
+            lambda: end,
+            mode="livemin",
+        )
 
 
 def _width_of(triton: TritonBackend) -> Callable[[], int]:

@@ -130,6 +130,24 @@ def read_credentials(files: TlsFiles) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(authority, private_key=key, certificate_chain=certificate)
 
 
+def certificate_end(files: TlsFiles) -> float | None:
+    """
+    Say until when the certificate holds that is shown to Triton.
+
+    Args:
+        files: Where it is.
+
+    Returns:
+        Seconds since 1970; None where none is shown.
+
+    Raises:
+        TlsUnusable: If it can't be used.
+    """
+    if files.cert_file is None or files.key_file is None:
+        return None
+    return _try_certificate(files.cert_file, files.key_file)
+
+
 def explain(details: str) -> str:
     """
     Say for an operator why a channel doesn't come about.
@@ -151,8 +169,13 @@ def _read(path: Path, setting: str) -> bytes:
         raise TlsUnusable(f"{setting}: {path} can't be read: {error.strerror or error}.") from None
 
 
-def _try_certificate(cert_file: Path, key_file: Path) -> None:
-    """Shake hands with ourselves in memory: the one way that `ssl` offers to learn whether a certificate is over."""
+def _try_certificate(cert_file: Path, key_file: Path) -> float:
+    """
+    Shake hands with ourselves in memory: the one way that `ssl` offers to learn when a certificate is over.
+
+    Returns:
+        Its end, in seconds since 1970.
+    """
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
@@ -163,7 +186,7 @@ def _try_certificate(cert_file: Path, key_file: Path) -> None:
         for context in (client, server):
             context.load_cert_chain(cert_file, key_file, password=_refuse_passphrase)
         server.load_verify_locations(cert_file)
-        _shake_hands(client, server)
+        return _shake_hands(client, server)
     except ssl.SSLCertVerificationError as error:
         raise TlsUnusable(
             f"FACADE_TRITON_TLS_CERT_FILE: {cert_file} can't be shown to Triton: {error.verify_message}."
@@ -183,7 +206,7 @@ def _refuse_passphrase() -> NoReturn:
     raise TlsUnusable("FACADE_TRITON_TLS_KEY_FILE: the key has a passphrase; give one without.")
 
 
-def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> float:
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True))
     # Each end speaks twice in TLS 1.3.
@@ -192,3 +215,5 @@ def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
             end.do_handshake()
         except ssl.SSLWantReadError:
             continue
+    shown = ends[1].getpeercert() or {}
+    return ssl.cert_time_to_seconds(str(shown["notAfter"]))

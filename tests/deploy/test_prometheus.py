@@ -84,6 +84,7 @@ def test_rules_ask_for_metrics_that_exist() -> None:
     metrics.watch("facade_queue_depth", "As the façade has it.", lambda: 0)
     metrics.watch("facade_triton_up", "As the façade has it.", lambda: 1)
     metrics.watch("facade_triton_endpoint_ejected", "As the façade has it.", lambda: 0)
+    metrics.watch("facade_triton_certificate_end_timestamp_seconds", "As the façade has it.", lambda: 0)
     known = {
         name
         for family in metrics.registry.collect()

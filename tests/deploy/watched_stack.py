@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCRAPE_S = 0.5
+SCRAPE_S = 1
 """Seconds between two looks of Prometheus at everything, so that a rate is known soon."""
 
 SECRETS = {"large": "secret-of-the-large-caller", "small": "secret-of-the-small-caller"}
@@ -126,7 +126,7 @@ def start_prometheus(folder: Path, targets: dict[str, str]) -> Iterator[str]:
         Its base URL.
     """
     config = {
-        "global": {"scrape_interval": f"{SCRAPE_S * 1000:.0f}ms", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": "1s"},
         "rule_files": [str(CHECKOUT / "deploy" / "prometheus" / "rules" / "*.yml")],
         "scrape_configs": [
             {"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()

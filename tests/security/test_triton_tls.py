@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
@@ -102,9 +104,11 @@ async def test_with_the_right_certificates_models_answer(secured: Secured) -> No
     ):
         await until_ready(client)
         answer = await client.post("/v1/embeddings", json={"model": MODEL_NAME, "input": "abba"})
-
-    assert answer.status_code == 200
+        metrics = (await client.get("/metrics")).text
     assert len(answer.json()["data"][0]["embedding"]) == DIMENSION
+    end = re.search(r"facade_triton_certificate_end_timestamp_seconds (\S+)", metrics)
+    assert end is not None
+    assert float(end[1]) > time.time()
 
 
 @pytest.mark.parametrize(
