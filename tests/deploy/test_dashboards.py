@@ -132,7 +132,7 @@ def find_problem(stack: WatchedStack, title: str, query: Query) -> str:
 
 
 def await_answer(stack: WatchedStack, expr: str, timeout_s: float = 30) -> list[dict[str, Any]]:
-    """Ask until there are figures: on a busy machine a scrape may miss its second, and what it missed is gone by then."""
+    """Ask until there are figures: on a busy machine a scrape may miss its second, and leaves a gap."""
     end = time.monotonic() + timeout_s
     while True:
         series = stack.ask("query", query=expr)

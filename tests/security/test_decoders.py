@@ -92,7 +92,7 @@ def test_mutations_are_read_or_refused(name: str) -> None:
     """No other error, however they nest, repeat or break off."""
     decoder = DECODERS[name]
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
     @given(mutations(decoder.examples))
     def check(data: bytes) -> None:
         with contextlib.suppress(*([decoder.refusal] if decoder.refusal else [])):

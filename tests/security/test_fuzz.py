@@ -9,11 +9,11 @@ from tests.security.fuzz import find_problem, fuzz
 
 @pytest.mark.e2e
 def test_generated_requests_break_nothing() -> None:
-    """Some two hundred, over every operation: no 5xx, nothing that hangs, no traceback, nothing left behind."""
-    findings = fuzz(cases=200, seed_number=20_260)
+    """Some hundred and fifty, over every operation: no 5xx, nothing that hangs, no traceback, nothing left behind."""
+    findings = fuzz(cases=150, seed_number=20_260)
 
     assert not findings.failures, "\n".join(findings.failures[:5])
-    assert findings.cases.total() >= 150
+    assert findings.cases.total() >= 100
     assert {200, 400, 404} <= set(findings.statuses)
     assert {"POST /predict", "POST /v1/embeddings", "POST /v1/chat/completions"} <= set(findings.cases)
 
