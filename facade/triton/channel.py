@@ -34,6 +34,15 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+_CLOSED = "it may want TLS (FACADE_TRITON_TLS_CA_FILE), or take no certificate like ours (FACADE_TRITON_TLS_CERT_FILE)"
+_SIGNS_OF_CLOSING = (
+    "Socket closed",
+    "Handshake read failed",
+    "Handshake write failed",
+    "Connection reset by peer",
+)
+"""Triton has closed the connection, which gRPC notices in one state or another."""
+
 HINTS = (
     (
         "CERTIFICATE_VERIFY_FAILED",
@@ -48,10 +57,7 @@ HINTS = (
         "WRONG_VERSION_NUMBER",
         "Triton speaks no TLS there; leave FACADE_TRITON_TLS_CA_FILE unset, or start it with TLS",
     ),
-    (
-        "Socket closed",
-        "it may want TLS (FACADE_TRITON_TLS_CA_FILE), or take no certificate like ours (FACADE_TRITON_TLS_CERT_FILE)",
-    ),
+    *((sign, _CLOSED) for sign in _SIGNS_OF_CLOSING),
 )
 """What gRPC says of a handshake that fails, and what it means here."""
 

@@ -201,6 +201,7 @@ SURFACES = (
     "/v2/models/chat/generate",
     "/v2/models/chat/generate_stream",
 )
+V2_INFER = "/v2/models/minilm/infer"
 
 
 @pytest.fixture(name="chat")
@@ -241,7 +242,7 @@ def hostile_bodies() -> list[bytes]:
 
 async def test_hostile_json_is_the_callers_mistake(client: httpx.AsyncClient, chat: None) -> None:
     """A 4xx for each, in JSON, whatever it is that can't be read, on every surface."""
-    for path, body in product(SURFACES, hostile_bodies()):
+    for path, body in product((*SURFACES, V2_INFER), hostile_bodies()):
         answer = await client.post(path, content=body, headers={"Content-Type": "application/json"})
 
         assert 400 <= answer.status_code < 500, (path, body[:80], answer.text[:200])
@@ -249,13 +250,17 @@ async def test_hostile_json_is_the_callers_mistake(client: httpx.AsyncClient, ch
 
 
 async def test_a_bomb_is_not_unpacked(client: httpx.AsyncClient) -> None:
-    """No body is: a compressed one is refused as what it is, bytes that aren't JSON."""
+    """A compressed body is refused as what it is, bytes that aren't JSON; V2's are unpacked up to the body's limit."""
     zeros = b'{"model":"minilm","input":"' + bytes(32 * 1024 * 1024) + b'"}'
     bombs = {"deflate": zlib.compress(zeros), "gzip": gzip.compress(zeros), "br": bytes(1000)}
     for path, (encoding, bomb) in product(SURFACES, bombs.items()):
         answer = await client.post(path, content=bomb, headers={"Content-Encoding": encoding})
 
         assert answer.status_code == 400, (path, encoding)
+    for encoding, bomb in bombs.items():
+        answer = await client.post(V2_INFER, content=bomb, headers={"Content-Encoding": encoding})
+
+        assert 400 <= answer.status_code < 500, encoding
 
 
 # Names...

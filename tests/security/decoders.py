@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gzip
 import importlib
 import importlib.util
 import inspect
@@ -31,8 +32,11 @@ from export.manifest import MANIFEST_FILE, read_manifest
 from export.release_state import read_release
 from facade.access.key_text import parse_keys
 from facade.access.keys import KeysInvalid
+from facade.errors import FacadeError
 from facade.http_protocol import BoundedHttpProtocol
 from facade.inference import catalogue
+from facade.routes.v2_encoding import decompress
+from facade.schemas.v2 import read_request
 from facade.server import build_config
 from facade.triton.interface import ModelDescription
 
@@ -85,6 +89,16 @@ def decode_release(data: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # protobuf warns of odd escapes, and reads them
         read_release(read_card(read_config(FOLDER)), (1, 2, 3))
+
+
+def decode_v2_binary(data: bytes) -> None:
+    """Read a V2 body with binary data; the first two bytes say where its JSON ends, as a header does."""
+    read_request(data[2:], int.from_bytes(data[:2], "big"))
+
+
+def decode_gzip(data: bytes) -> None:
+    """Unfold a compressed V2 body, within a limit."""
+    assert len(decompress(data, b"gzip", LIMIT_BYTES)) <= LIMIT_BYTES
 
 
 def decode_http(data: bytes) -> None:
@@ -141,6 +155,12 @@ MANIFEST = {
 }
 CONFIG = 'name: "m" backend: "python" version_policy { specific { versions: [1, 2] } } parameters { key: "model_card" '
 CONFIG += f"value {{ string_value: {json.dumps(json.dumps(CARD))} }} }}"
+V2_INPUT = {"name": "x", "datatype": "BYTES", "shape": [1, 1]}
+V2_JSON = json.dumps({"inputs": [{**V2_INPUT, "data": ["text"]}], "outputs": [{"name": "y"}]}).encode()
+V2_HEAD = json.dumps({"inputs": [{**V2_INPUT, "parameters": {"binary_data_size": 8}}]}).encode()
+V2_BINARY = len(V2_HEAD).to_bytes(2, "big") + V2_HEAD + b"\x04\x00\x00\x00text"
+LIMIT_BYTES = 1024 * 1024
+
 REQUESTS = (
     b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}GET / HTTP/1.1\r\n\r\n",
     b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
@@ -152,6 +172,9 @@ DECODERS = {
     "model-card": Decoder(decode_card, (json.dumps(CARD).encode(),)),
     "manifest": Decoder(decode_manifest, (json.dumps(MANIFEST).encode(),)),
     "release": Decoder(decode_release, (CONFIG.encode(),), RepositoryError),
+    "v2-json": Decoder(read_request, (V2_JSON,), FacadeError),
+    "v2-binary": Decoder(decode_v2_binary, (V2_BINARY,), FacadeError),
+    "v2-gzip": Decoder(decode_gzip, (gzip.compress(V2_JSON),), FacadeError),
     "http": Decoder(decode_http, REQUESTS),
 }
 """By name."""
@@ -166,6 +189,9 @@ INSTRUMENTED = (
     "facade.access.networks",
     "facade.http_protocol",
     "facade.inference.catalogue",
+    "facade.routes.v2_encoding",
+    "facade.schemas.v2",
+    "facade.schemas.v2_tensors",
     "google.protobuf.text_format",
     "json.decoder",
     "json.scanner",

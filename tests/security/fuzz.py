@@ -48,6 +48,7 @@ FITTING = {
     "/v1/chat": (CHAT_NAME,),
     "/v1/completions": (CHAT_NAME,),
     "/generate": (CHAT_NAME,),
+    "/v2/models": ("letters", "moods", "pairs", "sights"),
 }
 """Models that an operation is for."""
 

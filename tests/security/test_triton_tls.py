@@ -106,7 +106,7 @@ async def test_with_the_right_certificates_models_answer(secured: Secured) -> No
         answer = await client.post("/v1/embeddings", json={"model": MODEL_NAME, "input": "abba"})
         metrics = (await client.get("/metrics")).text
     assert len(answer.json()["data"][0]["embedding"]) == DIMENSION
-    end = re.search(r"facade_triton_certificate_end_timestamp_seconds (\S+)", metrics)
+    end = re.search(r"^facade_triton_certificate_end_timestamp_seconds (\S+)", metrics, re.MULTILINE)
     assert end is not None
     assert float(end[1]) > time.time()
 
