@@ -224,7 +224,7 @@ def find_problem(status: int, content_type: str, content: bytes) -> str:
             return f"a stream that ends in {last[:300]!r}"
     elif content_type.startswith(("application/json", "application/problem+json")):
         json.loads(content)
-    elif not content_type.startswith("text/plain"):
+    elif content and not content_type.startswith(("text/plain", "application/octet-stream")):
         return f"content type {content_type!r}"
     return ""
 
