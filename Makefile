@@ -16,7 +16,7 @@ READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.
 LOCAL := $(PYTHON) -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint types layers check bench bench-peers bench-decoder bench-growth load soak fuzz dashboards clean
+.PHONY: help serve install test lint types layers check bench bench-peers bench-decoder bench-growth load soak fuzz test-network dashboards clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ dashboards:  ## write Grafana's dashboards, and draw them from a stack under loa
 	@$(LOCAL) install export test
 	$(VENV)/python -m deploy.grafana
 	$(VENV)/python -m tests.deploy.draw_dashboards $(DASHBOARDS)
+
+test-network:  ## several Tritons under faults that last, for minutes; network namespaces need root
+	@$(LOCAL) install export test
+	$(VENV)/python -m pytest tests/network/test_endpoints.py tests/network/long_faults.py
 
 clean:  ## remove both environments, logs and caches; exported models stay
 	rm -rf .venv .triton .peers .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -74,7 +74,8 @@ COUNTERS: Mapping[str, CounterFamily] = {
         ("endpoint", "outcome"),
     ),
     "facade_triton_ejections_total": CounterFamily(
-        "Times that one Triton of several got no more calls: dead, failed, or a model that hangs there.",
+        "Times that one Triton of several, or a model there, got no more calls: dead, failed, model-hangs, "
+        "model-crashed.",
         ("endpoint", "reason"),
     ),
     "facade_triton_retries_total": CounterFamily(

@@ -14,11 +14,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import httpx
 
 from deploy.local.model import CHAT_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 KEY = "key-of-the-end-to-end-tests"
@@ -146,14 +149,17 @@ class start_facade:  # noqa: N801  # reads as the verb it is, in a with statemen
     Args:
         grpc_url: Triton's gRPC endpoint.
 
+        prefix: A command that runs the command behind it.
+
         environment: Further settings.
     """
 
-    def __init__(self, grpc_url: str, **environment: str) -> None:
+    def __init__(self, grpc_url: str, *, prefix: Sequence[str] = (), **environment: str) -> None:
+        self._prefix = prefix
         self._environment = facade_environment(grpc_url, **environment)
 
     def __enter__(self) -> Facade:
-        command = [sys.executable, "-m", "facade", "serve", "--port", "0"]
+        command = [*self._prefix, sys.executable, "-m", "facade", "serve", "--port", "0"]
         # A file and not a pipe: nobody has to empty it, however much is logged.
         self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(

@@ -14,6 +14,6 @@ Where there are several Tritons:
 - `addresses`: where they are; `reconcile`: what they serve together.
 - `ejection`, `patience`, `budget`: when one gets no calls, when another one is asked too, how often at the most; pure.
 - `endpoint`, `roster`: one of them and all of them; who gets a call, who is out, who comes back.
-- `attempts`: one call at one or more endpoints; `pool`: all this behind the interface of one Triton.
+- `attempts`, `streams`: one call at one or more endpoints; `pool`: all this behind the interface of one Triton.
 - `backend`: the client alone or the pool.
 """

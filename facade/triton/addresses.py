@@ -20,8 +20,8 @@ DNS_SCHEME = "dns:///"
 
 RESOLVE_INTERVAL_S = 5.0
 """
-Seconds between two looks at a name. Kubernetes' DNS lets answers live for 5 s by default (coredns, kubernetes plugin),
-so looking more often would see the same ones.
+Seconds between two looks at a name: so long CoreDNS's kubernetes plugin lets its answers live by default, and many
+clusters longer, so that looking more often would see the same ones.
 """
 
 

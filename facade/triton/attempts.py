@@ -12,14 +12,15 @@ A call goes to one endpoint. Another one is asked too, at most `MOST_ATTEMPTS` i
 Each of these takes a token out of the budget. What the caller sent wrongly, what the model refuses, a full queue and a
 time that is over are answers, and no reason to ask anybody else. Whoever loses is cancelled, in Triton too.
 
-An inference has no effects, so it may run twice; text that is being generated may too, until a caller saw
+A call of a sequence, which changes the state that a model keeps, is made once, at the sequence's own endpoint.
+
+An inference has no effects otherwise, so it may run twice; text that is being generated may too, until a caller saw
 its beginning.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,7 +36,7 @@ from facade.triton.patience import Latencies, second_after_s, suspect_after_s
 from facade.triton.roster import nobody_answers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from facade.triton.budget import RetryBudget
     from facade.triton.endpoint import Endpoint, Line
@@ -90,6 +91,15 @@ class Call:
     options: InferOptions | None = None
     """What is asked for beside the tensors."""
 
+    @property
+    def sequence(self) -> str | None:
+        """The sequence that it goes on with, if it is part of one."""
+        if self.options is None or not self.options.parameters:
+            return None
+        number = self.options.parameters.get("sequence_id")
+        # Triton's "no sequence" is 0, or the empty text.
+        return f"{self.model}\0{number}" if number else None
+
 
 @dataclass(frozen=True, slots=True)
 class Ways:
@@ -112,10 +122,18 @@ class Ways:
 
 
 @dataclass(eq=False, slots=True)
-class _Attempt:
+class Attempt:
+    """A call at one endpoint."""
+
     endpoint: Endpoint
+    """Who is asked."""
+
     line: Line
+    """Over which connection."""
+
     started: float
+    """When, on the clock."""
+
     reason: str | None
     """Why it is a further one; None for the first."""
 
@@ -136,7 +154,7 @@ class Race:
         self._ways = ways
         self._call = call
         self._latencies = latencies
-        self._running: dict[asyncio.Task[Mapping[str, Tensor]], _Attempt] = {}
+        self._running: dict[asyncio.Task[Mapping[str, Tensor]], Attempt] = {}
         self._tried: list[Endpoint] = []
         self._alarms: list[tuple[float, str]] = []
         self._failure: FacadeError = nobody_answers()
@@ -151,6 +169,9 @@ class Race:
         Raises:
             FacadeError: What the last attempt ended with.
         """
+        sequence = self._call.sequence
+        if sequence is not None:
+            return await self._run_once(sequence)
         if not self._start(None):
             raise self._failure
         self._set_alarms()
@@ -168,10 +189,29 @@ class Race:
                         self._note_who_hangs()
                         return outputs
                 reason = REASONS.get(type(self._failure))
-                if reason is not None:
+                # What killed two processes may well kill a third.
+                if reason is not None and not (reason == "crashed" and len(self._tried) > 1):
                     self._start(reason)
                 if not self._running:
                     raise self._failure
+        finally:
+            self._leave_rest()
+
+    async def _run_once(self, sequence: str) -> Mapping[str, Tensor]:
+        """Run it where its sequence is."""
+        call = self._call
+        endpoint = self._ways.roster.choose_for(sequence, call.model, call.version)
+        if endpoint is None:
+            raise self._failure
+        self._send(endpoint, None)
+        try:
+            await asyncio.wait(self._running)
+            ((task, attempt),) = self._running.items()
+            del self._running[task]
+            outputs = self._settle(task, attempt)
+            if outputs is None:
+                raise self._failure
+            return outputs
         finally:
             self._leave_rest()
 
@@ -186,6 +226,11 @@ class Race:
         if reason is not None and not ways.budget.take():
             ways.observer.count_retry(reason, "refused")
             return False
+        self._send(endpoint, reason)
+        return True
+
+    def _send(self, endpoint: Endpoint, reason: str | None) -> None:
+        call, now = self._call, self._ways.clock()
         self._tried.append(endpoint)
         line = endpoint.begin(call.model)
         task = asyncio.get_running_loop().create_task(
@@ -198,11 +243,11 @@ class Race:
                 options=call.options,
             )
         )
-        attempt = _Attempt(endpoint, line, now, reason)
+        attempt = Attempt(endpoint, line, now, reason)
         self._running[task] = attempt
-        endpoint.waiting[task] = self._can_move
+        if call.sequence is None:
+            endpoint.waiting[task] = self._can_move
         task.add_done_callback(lambda done: _count_out(done, attempt))
-        return True
 
     def _can_move(self) -> bool:
         """Whether another endpoint could take the call over."""
@@ -229,7 +274,7 @@ class Race:
         self._start(reason)
 
     def _settle(
-        self, task: asyncio.Task[Mapping[str, Tensor]], attempt: _Attempt
+        self, task: asyncio.Task[Mapping[str, Tensor]], attempt: Attempt
     ) -> Mapping[str, Tensor] | None:
         """Take note of how an attempt ended; its outputs if it has any."""
         ways, model = self._ways, self._call.model
@@ -247,6 +292,8 @@ class Race:
             ways.roster.fail(attempt.endpoint)
         elif isinstance(error, VersionNotReady | ModelNotFound):
             attempt.endpoint.missing.add((model, self._call.version))
+        elif isinstance(error, ModelCrashed):
+            ways.roster.crash(attempt.endpoint, model)
         self._note_end(attempt, "failed" if is_away else "refused", "failed")
         if isinstance(error, CallerError) and not isinstance(error, ModelNotFound):
             raise error
@@ -267,130 +314,13 @@ class Race:
             self._note_end(attempt, "given-up", "given-up")
         self._running.clear()
 
-    def _note_end(self, attempt: _Attempt, outcome: str, retry_outcome: str) -> None:
+    def _note_end(self, attempt: Attempt, outcome: str, retry_outcome: str) -> None:
         self._ways.observer.count_attempt(attempt.endpoint.address, outcome)
         if attempt.reason is not None:
             self._ways.observer.count_retry(attempt.reason, retry_outcome)
 
 
-async def run_stream(ways: Ways, call: Call) -> AsyncGenerator[Mapping[str, bytes], None]:
-    """
-    Run a call that has many responses; another endpoint is asked until the first one came.
-
-    Args:
-        ways: What all calls share.
-
-        call: What is to be run.
-
-    Yields:
-        The responses.
-
-    Raises:
-        FacadeError: What the last attempt ended with, or the stream itself.
-    """
-    tried: list[Endpoint] = []
-    reason: str | None = None
-    failure: FacadeError = nobody_answers()
-    while len(tried) < MOST_ATTEMPTS and (remaining_s := call.until - ways.clock()) > 0:
-        endpoint = ways.roster.choose(call.model, call.version, tried)
-        if endpoint is None:
-            break
-        if reason is not None and not ways.budget.take():
-            ways.observer.count_retry(reason, "refused")
-            break
-        tried.append(endpoint)
-        stream = _Stream(
-            ways, call, _Attempt(endpoint, endpoint.begin(call.model), ways.clock(), reason), tried
-        )
-        try:
-            async with aclosing(stream.read(remaining_s)) as responses:
-                async for response in responses:
-                    yield response
-        except FacadeError as error:
-            reason = REASONS.get(type(error))
-            if stream.has_begun or reason is None:
-                raise
-            failure = error
-        else:
-            return
-        finally:
-            stream.end()
-    raise failure
-
-
-class _Stream:
-    """One attempt at a stream."""
-
-    def __init__(self, ways: Ways, call: Call, attempt: _Attempt, tried: Sequence[Endpoint]) -> None:
-        self._ways = ways
-        self._call = call
-        self._attempt = attempt
-        self._tried = tried
-        self._outcome = "given-up"
-        self.has_begun = False
-
-    async def read(self, timeout_s: float) -> AsyncGenerator[Mapping[str, bytes], None]:
-        """Read its responses."""
-        call, attempt, roster = self._call, self._attempt, self._ways.roster
-        responses = attempt.line.client.stream(
-            call.model, call.version, call.inputs, call.outputs, timeout_s=timeout_s
-        )
-        try:
-            first = await self._wait_for_first(responses)
-            self.has_begun = True
-            roster.succeed(attempt.endpoint, call.model)
-            if first is not None:
-                yield first
-                async for response in responses:
-                    yield response
-            self._outcome = "ok"
-        except BackendUnavailable:
-            self._outcome = "failed"
-            roster.fail(attempt.endpoint)
-            raise
-        except FacadeError as error:
-            self._outcome = "refused"
-            if isinstance(error, VersionNotReady | ModelNotFound):
-                attempt.endpoint.missing.add((call.model, call.version))
-            raise
-        finally:
-            await responses.aclose()
-
-    async def _wait_for_first(
-        self, responses: AsyncGenerator[Mapping[str, bytes], None]
-    ) -> Mapping[str, bytes] | None:
-        """Wait in a task that the roster can cancel when it finds the endpoint dead."""
-
-        async def step() -> Mapping[str, bytes] | None:
-            return await anext(responses, None)
-
-        task = asyncio.get_running_loop().create_task(step())
-        waiting = self._attempt.endpoint.waiting
-        waiting[task] = lambda: (
-            self._ways.roster.choose(self._call.model, self._call.version, self._tried) is not None
-        )
-        try:
-            await asyncio.wait({task})
-        finally:
-            waiting.pop(task, None)
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-        if task.cancelled():
-            raise nobody_answers()
-        return task.result()
-
-    def end(self) -> None:
-        """Count it out."""
-        attempt = self._attempt
-        attempt.endpoint.end(attempt.line)
-        self._ways.observer.count_attempt(attempt.endpoint.address, self._outcome)
-        if attempt.reason is not None:
-            outcome = "failed" if self._outcome == "refused" else self._outcome
-            self._ways.observer.count_retry(attempt.reason, outcome)
-
-
-def _count_out(task: asyncio.Task[Mapping[str, Tensor]], attempt: _Attempt) -> None:
+def _count_out(task: asyncio.Task[Mapping[str, Tensor]], attempt: Attempt) -> None:
     attempt.endpoint.waiting.pop(task, None)
     attempt.endpoint.end(attempt.line)
     if not task.cancelled():

@@ -12,7 +12,7 @@ endpoint together don't come back together.
 
 Source:
     Envoy's outlier detection (five failures in a row, waits that grow with each ejection); Brooker 2015, Exponential
-    Backoff and Jitter, AWS Architecture Blog ("equal jitter"). Both wait for much longer, because they find out with
+    Backoff and Jitter, AWS Architecture Blog ("equal jitter"). Envoy waits for much longer, because it finds out with
     real calls whether a host is back; a probe costs nobody anything.
 """
 

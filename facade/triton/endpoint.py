@@ -128,20 +128,12 @@ class Endpoint:
         if self.troubles:
             self.troubles.pop(model, None)
 
-    def hang(self, model: str) -> bool:
-        """
-        A call to a model was answered elsewhere, though it was sent there much later.
-
-        Args:
-            model: Which model's.
-
-        Returns:
-            Whether the model goes out here by that.
-        """
+    def trouble_of(self, model: str) -> Ejection:
+        """Give the state of a model that failed here, though the endpoint lives."""
         trouble = self.troubles.get(model)
         if trouble is None:
             trouble = self.troubles[model] = self.make_trouble()
-        return trouble.fail()
+        return trouble
 
     async def is_live(self, *, timeout_s: float) -> bool:
         """Whether the server answers at all."""

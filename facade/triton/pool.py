@@ -13,11 +13,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from facade.errors import BackendUnavailable
-from facade.triton.attempts import MOST_ATTEMPTS, AttemptObserver, Call, Race, Ways, run_stream
+from facade.triton.attempts import MOST_ATTEMPTS, AttemptObserver, Call, Race, Ways
 from facade.triton.budget import RetryBudget
 from facade.triton.ejection import State
 from facade.triton.patience import Latencies
 from facade.triton.roster import Roster, RosterObserver, nobody_answers
+from facade.triton.streams import run_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence

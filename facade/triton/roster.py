@@ -17,6 +17,7 @@ import logging
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
 from facade.errors import BackendUnavailable, FacadeError
@@ -51,7 +52,9 @@ class RosterObserver(Protocol):
     """Who is told what becomes of endpoints."""
 
     def count_ejection(self, endpoint: str, reason: str) -> None:
-        """An endpoint, or a model at it, gets no calls any more: ``dead``, ``failed`` or ``model-hangs``."""
+        """An endpoint, or a model at it, gets no calls any more: ``dead``, ``failed``, ``model-hangs`` or
+        ``model-crashed``.
+        """
 
 
 class Roster:
@@ -162,6 +165,29 @@ class Roster:
         candidates = known or [endpoint for endpoint in self.endpoints if endpoint.takes(model)]
         return min(candidates or self.endpoints, key=lambda one: one.ejection.out_since, default=None)
 
+    def choose_for(self, sequence: str, model: str, version: str) -> Endpoint | None:
+        """
+        Choose who gets all calls of a sequence, whose state is at one endpoint: all façades choose the same one.
+
+        Args:
+            sequence: What tells it from others.
+
+            model: Which model is called.
+
+            version: Which version; empty for any.
+
+        Returns:
+            The endpoint; None if there is none at all.
+
+        Source:
+            Thaler and Ravishankar 1998, Using Name-Based Mappings to Increase Hit Rates, IEEE/ACM Transactions on
+            Networking 6(1) ("rendezvous hashing"): when one endpoint goes, only its own sequences move.
+        """
+        able = [one for one in self.endpoints if one.has(model, version) and one.takes(model)]
+        return max(able, key=lambda one: _place(one.address, sequence), default=None) or self.choose(
+            model, version
+        )
+
     # Suspicion, ejection, return...
 
     def succeed(self, endpoint: Endpoint, model: str) -> None:
@@ -186,9 +212,21 @@ class Roster:
 
     def hang(self, endpoint: Endpoint, model: str) -> None:
         """A call of a model got no answer in time, though another endpoint gave one."""
-        if endpoint.ejection.state is State.UP and endpoint.hang(model):
-            log.warning("triton_model_out", extra={"endpoint": endpoint.address, "model": model})
-            self._observer.count_ejection(endpoint.address, "model-hangs")
+        if endpoint.ejection.state is State.UP and endpoint.trouble_of(model).fail():
+            self._note_model_out(endpoint, model, "model-hangs")
+
+    def crash(self, endpoint: Endpoint, model: str) -> None:
+        """
+        The process of a model is dead. Triton goes on saying that the model is ready, and never starts another one
+        (python_backend 24.10, tried): nothing but a reload or a restart helps.
+        """
+        if endpoint.trouble_of(model).eject():
+            self._note_model_out(endpoint, model, "model-crashed")
+
+    def _note_model_out(self, endpoint: Endpoint, model: str, reason: str) -> None:
+        extra = {"endpoint": endpoint.address, "model": model, "reason": reason}
+        log.warning("triton_model_out", extra=extra)
+        self._observer.count_ejection(endpoint.address, reason)
 
     async def _check(self, endpoint: Endpoint) -> None:
         if not await endpoint.is_live(timeout_s=PROBE_TIMEOUT_S) and endpoint.ejection.eject():
@@ -279,6 +317,10 @@ class Roster:
         self._tasks[task] = endpoint
         task.add_done_callback(self._tasks.pop)
         return task
+
+
+def _place(address: str, sequence: str) -> bytes:
+    return blake2b(f"{address}\0{sequence}".encode(), digest_size=8).digest()
 
 
 def nobody_answers() -> BackendUnavailable:

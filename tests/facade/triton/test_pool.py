@@ -158,7 +158,7 @@ async def test_a_frozen_endpoint_is_found_without_any_call(
     """The catalogue's looks are enough, and the others' answers count meanwhile."""
     tritons[0].thawed.clear()
 
-    found = await pool.describe_models(timeout_s=5)
+    found = await pool.describe_models(timeout_s=0.3)
 
     assert [model.name for model in found] == ["chat", "minilm", "minilm_core"]
     await until(lambda: pool.up_count == 2)
@@ -249,6 +249,20 @@ async def test_what_is_one_endpoints_own_trouble_is_asked_elsewhere(
     assert watcher.retries[reason, "ok"] == 1
 
 
+async def test_a_model_whose_process_died_is_avoided_there(
+    pool: EndpointPool, tritons: list[WireTriton], watcher: Watcher
+) -> None:
+    """Triton goes on saying that it is ready, so one such answer is enough."""
+    tritons[0].failure = (grpc.StatusCode.INTERNAL, "Stub process 'minilm_0_0' is not healthy.")
+    await asyncio.gather(*(infer(pool, str(index)) for index in range(12)))
+    seen = len(tritons[0].batches)
+    await asyncio.gather(*(infer(pool, str(index)) for index in range(12)))
+
+    assert len(tritons[0].batches) == seen
+    assert watcher.ejections[tritons[0].url, "model-crashed"] == 1
+    assert pool.up_count == 3
+
+
 async def test_calls_go_where_the_version_is(pool: EndpointPool, tritons: list[WireTriton]) -> None:
     """In the middle of a rolling release both versions answer, each at the endpoints that have it."""
     tritons[2].models["minilm"]["versions"] = [2]
@@ -305,7 +319,7 @@ async def test_a_generation_that_waits_at_a_frozen_endpoint_begins_elsewhere(
     """Looks find the endpoint out, and that frees whoever waits there."""
     tritons[0].thawed.clear()
     answers = [asyncio.create_task(generate(pool)) for _ in range(3)]
-    await pool.describe_models(timeout_s=5)
+    await pool.describe_models(timeout_s=0.3)
 
     assert [len(answer) for answer in await asyncio.gather(*answers)] == [4, 4, 4]
     assert set(pool.in_flight().values()) == {0.0}
