@@ -16,7 +16,7 @@ READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.
 LOCAL := $(PYTHON) -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint types layers check bench bench-peers bench-decoder bench-growth load soak fuzz test-network dashboards clean
+.PHONY: help serve install test lint types layers deploy-check check bench bench-peers bench-decoder bench-growth load soak fuzz test-network dashboards clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +51,11 @@ layers:  ## who may import whom
 	@$(LOCAL) install export test lint
 	$(VENV)/lint-imports
 
-check: lint types layers test  ## everything that CI runs
+deploy-check:  ## every file in deploy/, by the tool that will read it
+	@$(LOCAL) install export test deploy
+	$(VENV)/python -m deploy.check
+
+check: lint types layers deploy-check test  ## everything that CI runs
 
 bench:  ## measure on this machine, for minutes
 	@$(LOCAL) install export test

@@ -1,6 +1,10 @@
 """
 Every setting of the façade, read once from the environment (``FACADE_*``) by `facade.app`.
 
+A secret may be a file instead: one named ``facade_redis_url``, in the folder that ``FACADE_SECRETS_DIR`` names, stands
+for ``FACADE_REDIS_URL``. So do Docker and Kubernetes hand secrets over, and ``docker inspect`` doesn't show them. Where
+both are set, the environment counts.
+
 Nobody else reads settings: parts get plain values from the composition root, so a part can be tested and
 reused without an environment.
 """

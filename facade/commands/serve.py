@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,7 +45,7 @@ def serve(host: str | None, port: int | None, triton_url: str | None, workers: i
     Serve the models of a Triton over HTTP.
 
     Settings come from the environment (FACADE_*). FACADE_API_KEY is the one key that callers send; FACADE_KEYS_FILE
-    names a file with many.
+    names a file with many. FACADE_SECRETS_DIR names a folder of files that stand for settings: facade_redis_url.
     Exit codes: 0 stopped, 1 the workers can't run, 2 a setting is missing or wrong, 3 an address can't be listened on.
     """
     # Imported here and below, so that --help answers at once.
@@ -78,8 +79,17 @@ def read_settings(chosen: dict[str, Any]) -> Settings:
 
     from facade.settings import Settings  # noqa: PLC0415
 
+    secrets_dir = os.environ.get("FACADE_SECRETS_DIR") or None
+    # pydantic only warns of a folder that isn't there, and the façade would run without what it holds.
+    if secrets_dir is not None and not Path(secrets_dir).is_dir():
+        raise click.UsageError(f"FACADE_SECRETS_DIR: {secrets_dir} isn't a folder")
+    given = {name: value for name, value in chosen.items() if value is not None} | {
+        "_secrets_dir": secrets_dir
+    }
     try:
-        settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
+        settings = Settings(**given)
+    except PermissionError as error:
+        raise click.UsageError(f"FACADE_SECRETS_DIR: {error.filename} can't be read") from None
     except ValidationError as error:
         raise click.UsageError(_describe(error)) from None
     if settings.api_key is None and settings.keys_file is None:

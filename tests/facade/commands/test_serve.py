@@ -9,11 +9,15 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import click
 import httpx
 import pytest
 
+from facade.commands.serve import read_settings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 KEY = "only-for-this-test"
 
@@ -63,6 +67,8 @@ def test_it_answers_and_stops_on_sigterm(running: tuple[subprocess.Popen[str], s
     [
         ({}, 2, "Neither FACADE_API_KEY nor FACADE_KEYS_FILE"),
         ({"FACADE_API_KEY": "k", "FACADE_BODY_LIMIT_BYTES": "many"}, 2, "FACADE_BODY_LIMIT_BYTES"),
+        ({"FACADE_API_KEY": "k", "FACADE_SECRETS_DIR": "/nowhere"}, 2, "FACADE_SECRETS_DIR: /nowhere"),
+        ({"FACADE_API_KEY": "k", "FACADE_SECRETS_DIR": "/etc/passwd"}, 2, "FACADE_SECRETS_DIR: /etc/passwd"),
     ],
 )
 def test_wrong_settings_are_said_in_words(environment: dict[str, str], code: int, words: str) -> None:
@@ -73,6 +79,29 @@ def test_wrong_settings_are_said_in_words(environment: dict[str, str], code: int
     assert process.returncode == code
     assert words in said
     assert "Traceback" not in said
+
+
+def test_secrets_may_be_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file stands for the variable of its name; the environment counts before it; a wrong one isn't quoted."""
+    monkeypatch.setenv("FACADE_SECRETS_DIR", str(tmp_path))
+    (tmp_path / "facade_api_key").write_text("from-a-file\n")
+    (tmp_path / "facade_redis_url").write_text("redis://:hush@redis:6379/0\n")
+    settings = read_settings({})
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == "from-a-file"
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "redis://:hush@redis:6379/0"
+
+    monkeypatch.setenv("FACADE_API_KEY", "from-the-environment")
+    chosen = read_settings({}).api_key
+    assert chosen is not None
+    assert chosen.get_secret_value() == "from-the-environment"
+
+    (tmp_path / "facade_redis_url").write_text("hush://hush")
+    with pytest.raises(click.UsageError) as refused:
+        read_settings({})
+    assert "FACADE_REDIS_URL" in refused.value.message
+    assert "hush" not in refused.value.message
 
 
 def test_a_port_already_taken_is_one_sentence() -> None:
