@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.load.comparison import perf_analyzer
 from tests.load.comparison.truth import check_truth
+from tests.load.measure import BenchFailed
 from tests.load.peers.roster import STARTING_POINT, find_installed
 from tests.load.rounds import spread_of
 
@@ -70,7 +71,7 @@ def gather(stage: Stage, say: Say, *, with_direct: bool = False, with_start: boo
         Who is there.
 
     Raises:
-        BenchFailed: If one doesn't start, or answers wrongly.
+        BenchFailed: If one answers wrongly.
     """
     installed, notes = find_installed()
     for note in notes:
@@ -79,7 +80,12 @@ def gather(stage: Stage, say: Say, *, with_direct: bool = False, with_start: boo
     peers = []
     for peer in installed:
         say(f"  starting {peer.title}")
-        peers.append(stage.start_peer(peer))
+        try:
+            peers.append(stage.start_peer(peer))
+        except BenchFailed as error:
+            # One that can't be started spoils nobody else's run; one that answers wrongly does.
+            say(f"  {error}")
+            notes.append(f"{peer.title} was left out: it didn't start.")
     start = [stage.start_peer(STARTING_POINT)] if with_start else []
     direct = [stage.directly(DIRECT), stage.directly_http(DIRECT_HTTP)] if with_direct else []
     if with_direct and perf_analyzer.is_available():

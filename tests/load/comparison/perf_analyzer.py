@@ -30,8 +30,8 @@ NAME = "perf_analyzer"
 TEXTS = 8_192
 """Different ones; Triton itself caches none."""
 
-WINDOWS = 3
-"""It wants three measurements before it believes them."""
+REQUESTS_PER_S = 300
+"""It is told how many requests to send, or it goes on until it finds the machine stable."""
 
 TIMEOUT_S = 120
 
@@ -75,13 +75,7 @@ def measure_perf_analyzer(contender: Contender, load: Load, seed: str, folder: P
     command = [
         *(_program(), "-m", contender.model, "-u", contender.address, "-i", "grpc"),
         *("--concurrency-range", str(load.concurrency), "--input-data", str(asked), "-f", str(found)),
-        *(
-            "--measurement-interval",
-            str(round(load.measure_s * 1000 / WINDOWS)),
-            "--stability-percentage",
-            "999",
-        ),
-        *("--max-trials", str(WINDOWS)),
+        *("--request-count", str(round(REQUESTS_PER_S * load.measure_s))),
     ]
     tree = set().union(*(machine.tree_of(pid) for pid in contender.programs.values()))
     before_s, cpu_before_s, own_before_s = machine.busy_cpu_s(), machine.cpu_s(tree), _children_s()
