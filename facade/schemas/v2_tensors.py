@@ -220,8 +220,12 @@ def _read_texts(name: str, data: bytes) -> list[bytes]:
         return [text.encode() for text in _TEXTS.decode(data)]
     except msgspec.DecodeError:
         pass
+    except UnicodeDecodeError:  # whoever read the whole body left this part unread
+        raise _not_utf8(name) from None
     try:
         values = _ANYTHING.decode(data)
+    except UnicodeDecodeError:
+        raise _not_utf8(name) from None
     except msgspec.DecodeError as error:
         raise InvalidInput(f"Input '{name}': 'data' isn't JSON: {error}.") from None
     for _ in range(MAX_RANK):
@@ -232,6 +236,10 @@ def _read_texts(name: str, data: bytes) -> list[bytes]:
         if not isinstance(value, str):
             raise InvalidInput(f"Input '{name}': 'data' isn't all BYTES: element {index} is no text.")
     return [value.encode() for value in values]
+
+
+def _not_utf8(name: str) -> InvalidInput:
+    return InvalidInput(f"Input '{name}': 'data' isn't valid UTF-8; send bytes as binary data.")
 
 
 def _to_array(name: str, datatype: str, kind: _Kind, values: list[Any]) -> np.ndarray[Any, Any]:
