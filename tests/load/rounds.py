@@ -143,8 +143,11 @@ def describe_figures(figures: Figures) -> str:
     batches = ", ".join(
         f"{name} {figures[f'{name}_batch']:.1f}" for name in ("door", "core") if f"{name}_batch" in figures
     )
+    latency = (
+        f", p50 {figures['p50_ms']:.0f} ms, p99 {figures['p99_ms']:.0f} ms" if "p50_ms" in figures else ""
+    )
     return (
-        f"{figures['texts_per_s']:.0f} texts/s, p50 {figures['p50_ms']:.0f} ms, p99 {figures['p99_ms']:.0f} ms"
+        f"{figures['texts_per_s']:.0f} texts/s{latency}"
         + (f", batches: {batches}" if batches else "")
         + f", others {figures['others_share']:.0%}"
     )

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.load import texts
+from tests.load import machine, report, texts
 from tests.load.comparison import arrivals, field, offline, perf_analyzer, truth
 from tests.load.comparison.tuning import write_settings
 from tests.load.dialects import DIALECTS
 from tests.load.generator import LoadSpec, make_sendings
 from tests.load.measure import Arrivals, BenchFailed, Contender, Load, measure, measure_open
 from tests.load.peers import install, roster
+from tests.load.rounds import describe_figures
 from tests.load.suites import Options, take_turns
 
 if TYPE_CHECKING:
@@ -225,6 +226,21 @@ def test_the_offline_limit_groups_texts_of_like_length() -> None:
 
 
 # What is made of it
+
+
+def test_the_model_alone_has_no_latency_and_is_reported_all_the_same() -> None:
+    """A line of progress, the table and the plots do without."""
+    alone = {"texts_per_s": 900.0, "others_share": 0.0, "cpu_us_a_text": {"model": 1.0}, "discarded": []}
+    suite = {
+        "rounds": [{"alone": alone, "ours": {**alone, "p50_ms": 1.0, "p99_ms": 2.0}}],
+        "goals": [],
+        "notes": [],
+    }
+    results = {"environment": machine.describe(), "suites": [{**suite, "title": "T", "about": "A"}]}
+
+    assert describe_figures(alone) == "900 texts/s, others 0%"
+    assert "| alone | 900 (900-900) | - | - | 1 |" in report.to_markdown(results)
+    assert report.to_html(results).count("<svg") == 2
 
 
 @pytest.mark.parametrize(
