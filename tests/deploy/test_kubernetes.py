@@ -172,7 +172,8 @@ def test_pods_live_longer_than_their_drain(overlay: list[Manifest]) -> None:
     for name, (labels, spec) in pods(overlay).items():
         if labels["app.kubernetes.io/name"] == "triton":
             (box,) = spec["containers"]
-            words = [*box["command"], *box.get("args", ())]
+            words = box["args"]
+            assert words[0] == "tritonserver"
             (exit_timeout,) = [
                 word.partition("=")[2] for word in words if word.startswith("--exit-timeout-secs=")
             ]
