@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.load.client import Connection, make_request
+from tests.load.client import AnswerUnreadable, Connection, make_request
 from tests.load.dialects import DIALECTS
 from tests.load.measure import BenchFailed
 from tests.load.texts import make_texts, read_words
@@ -89,8 +89,11 @@ def least_cosine_of(some: NDArray[np.float32], others: NDArray[np.float32]) -> f
 
 
 async def _ask(contender: Contender, texts: Sequence[str]) -> NDArray[np.float32]:
-    async with asyncio.timeout(TIMEOUT_S):
-        rows = await asyncio.gather(*(_ask_one(contender, text) for text in texts))
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            rows = await asyncio.gather(*(_ask_one(contender, text) for text in texts))
+    except (TimeoutError, AnswerUnreadable) as error:
+        raise BenchFailed(f"{contender.name} doesn't answer: {error or 'too slow'}") from error
     return np.stack(rows)
 
 

@@ -2,17 +2,19 @@
 The peer infinity: its queue, which sorts what waits by length, and its batches in front of replicas of the model.
 
 Its own ONNX engine takes graphs that give token embeddings and pools them in NumPy; the exported file pools inside. So
-the same file runs in a subclass of its embedder, which spares it that work. Run it by uvicorn.
+the same file runs in a subclass of its embedder, which spares it that work. Run it by uvicorn, with a
+worker a core: two replicas in one process never answered on two cores, where its thread pool has six threads and each
+replica takes three.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from types import SimpleNamespace
 from typing import Any
 
 from infinity_emb import EngineArgs, create_server
-from infinity_emb.inference import select_model
 from infinity_emb.primitives import LoadingStrategy
 from infinity_emb.transformer.abstract import BaseEmbedder
 
@@ -42,6 +44,8 @@ class GraphEmbedder(BaseEmbedder):
         return [len(sentence) for sentence in sentences]
 
 
+# The package has a function of the module's name.
+select_model = importlib.import_module("infinity_emb.inference.select_model")
 select_model.get_engine_type_from_config = lambda _arguments: SimpleNamespace(value=GraphEmbedder)
 
 app = create_server(
@@ -53,7 +57,7 @@ app = create_server(
             device="cpu",
             batch_size=int(os.environ["PEER_BATCH"]),
             _loading_strategy=LoadingStrategy(
-                device_mapping=["cpu"] * int(os.environ["PEER_REPLICAS"]),
+                device_mapping=["cpu"],
                 loading_dtype=None,
                 quantization_dtype=None,
             ),

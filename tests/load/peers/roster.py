@@ -141,8 +141,8 @@ INFINITY = Peer(
     name="infinity",
     title="infinity",
     command=_uvicorn("infinity_server"),
-    settings={"WORKERS": "1", "REPLICAS": CORES, "BATCH": "32"},
-    alternatives=({"BATCH": "16"}, {"BATCH": "8"}, {"WORKERS": CORES, "REPLICAS": "1"}),
+    settings={"WORKERS": CORES, "BATCH": "32"},
+    alternatives=({"BATCH": "16"}, {"BATCH": "8"}),
     other_paths=("/health", "/v1/models"),
     environment={"INFINITY_ANONYMOUS_USAGE_STATS": "0", "DO_NOT_TRACK": "1"},
 )
