@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import contextlib
 import gzip
 import importlib
@@ -16,6 +17,7 @@ import importlib.util
 import inspect
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,7 +49,9 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 FOLDER = Path(tempfile.mkdtemp(prefix="triton-facade-decoders-"))
-"""Where what is read from files is put."""
+"""Where what is read from files is put; gone at the end."""
+
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 class Decoder(NamedTuple):
