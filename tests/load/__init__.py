@@ -19,5 +19,7 @@ Run it with ``make bench`` or ``python -m tests.load.bench``. In reading order:
     report      results.json to HTML and to the tables of docs/benchmarks.md
     bench       the command line
     users, locustfile    50 to 1,000 users, ``make load``
+    growth      a program of its own, ``make bench-growth``: what a unit costs as the work grows
+    capacity    a program of its own: from those costs to how many of everything
     soak, soak_report    a program of its own, ``make soak``: steady load, and everybody's memory
 """

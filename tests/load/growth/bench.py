@@ -89,6 +89,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each suite (default: 3)")
     parser.add_argument(
+        "--limit-s",
+        type=float,
+        default=240.0,
+        help="a suite begins no round that would end later, however slow the machine is (default: 240)",
+    )
+    parser.add_argument(
         "--models",
         type=Path,
         default=machine.CHECKOUT / ".cache" / "growth-models",
@@ -165,6 +171,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         rounds=rounds,
         warmup_s=0.5,
         measure_s=1.0 if chosen.quick else 2.0,
+        limit_s=chosen.limit_s,
         is_quick=chosen.quick,
         say=say,
     )

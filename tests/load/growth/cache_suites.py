@@ -90,7 +90,7 @@ def run_memory(bench: Bench) -> Growth:
             Figure("collect_ms", "one full garbage collection, ms", COLLECTOR, 1),
             Figure("forget_ms", "forget a model that has no answer here, ms", FORGET, 1),
         ],
-        points=measure_points(sizes, run_one, bench.rounds, bench.say),
+        points=measure_points(sizes, run_one, bench.rounds, bench.say, bench.limit_s),
     )
 
 

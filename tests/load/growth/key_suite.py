@@ -113,7 +113,7 @@ def run_keys(bench: Bench) -> Growth:
                 figures |= _once(one, served[sizes[0]], reloads[one.count], reloads[sizes[0]])
             return figures
 
-        points = measure_points(sizes, run_one, bench.rounds, bench.say)
+        points = measure_points(sizes, run_one, bench.rounds, bench.say, bench.limit_s)
     return Growth(
         name="keys",
         title="Keys in the keys file",

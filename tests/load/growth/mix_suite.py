@@ -87,7 +87,7 @@ def _run(bench: Bench, stage: Stage, server: RedisServer | None) -> Growth:
             figures["triton_cpu_us_a_token"] = figures["triton_cpu_us_a_text"] / computed / TOKENS_A_TEXT
         return figures
 
-    points = measure_points(KNOWN_PERCENT, run_one, bench.rounds, bench.say)
+    points = measure_points(KNOWN_PERCENT, run_one, bench.rounds, bench.say, bench.limit_s)
     figures = [
         Figure("facade_cpu_us_a_request", "façade CPU, µs a request", is_cost=False),
         Figure("triton_cpu_us_a_token", "Triton CPU, µs a computed token", decimals=1),

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, MARGIN = 420, 200, 46
 HOW_TO_READ = (
     "Each figure is the median of the rounds, in brackets the smallest and the largest; rounds in which other programs "
-    "took more than 15 % of the machine count only where there is no other. CPU time is of the named "
-    "program alone, from /proc, and repeats itself better than wall time does. A cost is flat if no size costs more "
-    "than 1.25 times the cheapest smaller one beyond the rounds' spread; it falls where a fixed cost is shared by more."
+    "took more than 15 % of the machine count only where there is no other. CPU time is of the named program alone, "
+    "from /proc, and repeats itself better than wall time does. A cost is flat if no size costs more than 1.25 times "
+    "the cheapest smaller one beyond the rounds' spread (2 times where there is one round); it falls where a fixed "
+    "cost is shared by more."
 )
 
 

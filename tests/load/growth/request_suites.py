@@ -62,6 +62,9 @@ class Bench:
     measure_s: float
     """Seconds of each measurement."""
 
+    limit_s: float
+    """Seconds after which a suite begins no further round."""
+
     is_quick: bool
     """Whether the largest sizes are left out."""
 
@@ -108,7 +111,9 @@ def run_concurrency(bench: Bench) -> Growth:
             figures = _drive(bench, source.take(SHORT_TOKENS), source, programs, WHOLE, callers=int(callers))
             return _with_memory(figures, rest_mib, callers, "caller", is_first=number == 1)
 
-        points = measure_points(CALLERS[:-1] if bench.is_quick else CALLERS, run_one, bench.rounds, bench.say)
+        points = measure_points(
+            CALLERS[:-1] if bench.is_quick else CALLERS, run_one, bench.rounds, bench.say, bench.limit_s
+        )
         after_mib = read_memory({facade.process.pid})["rss_mib"]
     return Growth(
         name="concurrency",
@@ -174,7 +179,9 @@ def run_texts(bench: Bench) -> Growth:
                 figures[f"known_facade_cpu_us_a_{unit}"] = known[f"facade_cpu_us_a_{unit}"]
             return figures
 
-        points = measure_points(TEXTS[:-1] if bench.is_quick else TEXTS, run_one, bench.rounds, bench.say)
+        points = measure_points(
+            TEXTS[:-1] if bench.is_quick else TEXTS, run_one, bench.rounds, bench.say, bench.limit_s
+        )
         after_mib = read_memory({facade.process.pid})["rss_mib"]
     return Growth(
         name="texts",
@@ -187,7 +194,8 @@ def run_texts(bench: Bench) -> Growth:
         ),
         axis="texts a request",
         figures=[
-            Figure("facade_cpu_us_a_text", "façade CPU, µs a text"),
+            Figure("facade_cpu_us_a_text", "façade CPU, µs a text", REFUSED_WHOLE),
+            Figure("refused_a_request", "refusals for each answer", decimals=1, is_cost=False),
             Figure("known_facade_cpu_us_a_text", "façade CPU, all known, µs a text"),
             Figure("triton_cpu_us_a_text", "Triton CPU, µs a text"),
             Figure("wall_us_a_text", "wall time, µs a text"),
@@ -203,6 +211,10 @@ def run_texts(bench: Bench) -> Growth:
     )
 
 
+REFUSED_WHOLE = (
+    "A request of more than some 256 texts fills the model's bound alone, so the other caller's is refused meanwhile "
+    "and comes back: what was read and looked up for it is paid again."
+)
 STANDSTILL = (
     "All answers of one request are read, written as base64 and JSON and sent in one turn of the event loop; sampled "
     "where it stood still, half of the time was in to_body of routes/embeddings.py, a sixth in Answer.from_bytes, the "
@@ -230,7 +242,7 @@ def run_length(bench: Bench) -> Growth:
                 "triton_cpu_us_a_token": figures["triton_cpu_us_a_text"] / tokens,
             }
 
-        points = measure_points(TOKENS, run_one, bench.rounds, bench.say)
+        points = measure_points(TOKENS, run_one, bench.rounds, bench.say, bench.limit_s)
     return Growth(
         name="length",
         title="Tokens a text",

@@ -7,6 +7,8 @@ with not one round as cheap as the dearest round there. Falling is no bend: a fi
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1.25
 """Up to so many times the cheapest is flat: two cores that are shared don't repeat themselves more closely."""
+
+
+SINGLE_TOLERANCE = 2.0
+"""The same where there is one round, whose spread isn't known."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,9 @@ def find_bend(curve: Curve) -> Bend | None:
         return None
     cheapest_at, cheapest = curve[0]
     for at, spread in curve[1:]:
-        if spread.median > TOLERANCE * cheapest.median and spread.least > cheapest.most:
+        is_single = spread.least == spread.most or cheapest.least == cheapest.most
+        tolerance = SINGLE_TOLERANCE if is_single else TOLERANCE
+        if spread.median > tolerance * cheapest.median and spread.least > cheapest.most:
             return Bend(cheapest_at, at, curve[-1][1].median / cheapest.median if cheapest.median else 0.0)
         if spread.median < cheapest.median:
             cheapest_at, cheapest = at, spread
@@ -204,6 +212,7 @@ def measure_points(
     run_one: Callable[[float, int], dict[str, float]],
     rounds: int,
     say: Callable[[str], None],
+    limit_s: float = math.inf,
 ) -> list[Point]:
     """
     Measure all sizes, round after round, every other round backwards.
@@ -217,11 +226,19 @@ def measure_points(
 
         say: Takes a line of progress.
 
+        limit_s: No further round begins that would take longer than this in all, if it took as long as the last.
+
     Returns:
         One point a size.
     """
     points = [Point(size, []) for size in sizes]
+    first_s = began_s = time.monotonic()
     for number in range(1, rounds + 1):
+        now_s = time.monotonic()
+        if number > 1 and 2 * now_s - began_s - first_s > limit_s:
+            say(f"  only {number - 1} round(s): another one would take longer than {limit_s:.0f} s in all")
+            break
+        began_s = now_s
         for point in points if number % 2 else reversed(points):
             figures = run_one(point.at, number)
             point.rounds.append(figures)

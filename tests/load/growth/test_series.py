@@ -46,6 +46,12 @@ def test_a_rise_within_the_spread_is_no_bend() -> None:
     assert find_bend(_curve(100, 140, spread=0.05)) is not None
 
 
+def test_one_round_alone_has_to_be_far_off() -> None:
+    """Where the spread isn't known, only twice the cost is a bend."""
+    assert find_bend(_curve(100, 160, spread=0)) is None
+    assert find_bend(_curve(100, 210, spread=0)) is not None
+
+
 def test_a_bend_is_between_the_cheapest_size_and_the_first_dearer_one() -> None:
     """It says between which sizes to look, and how bad it gets at the end."""
     bend = find_bend(_curve(100, 50, 52, 100, 500))
@@ -92,3 +98,13 @@ def test_every_other_round_goes_backwards() -> None:
     growth = Growth("n", "t", "a", "x", [COST], points)
     assert curve_of(growth, "cost_us") == [(1, Spread(2, 1, 3))]
     assert Point(2, [{}]).spread("cost_us") is None
+
+
+def test_no_round_begins_that_would_take_too_long() -> None:
+    """A slow machine gives fewer rounds and not a longer run; the first is always made whole."""
+    said: list[str] = []
+
+    points = measure_points([1, 2], lambda _size, _number: {}, 3, said.append, limit_s=0)
+
+    assert [len(point.rounds) for point in points] == [1, 1]
+    assert "only 1 round" in said[-1]
