@@ -16,7 +16,7 @@ READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.
 LOCAL := $(PYTHON) -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint types layers deploy-check all-extras check bench bench-peers bench-decoder bench-growth load soak fuzz test-network dashboards clean
+.PHONY: help serve install test lint types layers deploy-check all-extras check bench bench-peers bench-decoder bench-growth load chaos soak fuzz test-network dashboards clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,10 @@ bench-growth:  ## how cost grows with callers, texts, models, keys, cached answe
 soak:  ## half an hour of load; whose memory grows?
 	@$(LOCAL) install export test
 	$(VENV)/python -m tests.load.soak $(SOAK)
+
+chaos:  ## one fault after another under load, a quarter of an hour; CHAOS="--list", CHAOS="--only kill-triton"
+	@$(LOCAL) install export test
+	$(VENV)/python -m tests.chaos $(CHAOS)
 
 fuzz:  ## thousands of generated requests over every surface, for minutes
 	@$(LOCAL) install export test

@@ -1,5 +1,5 @@
 """
-The soak: steady load for a long while, and the memory of every process meanwhile.
+The soak: steady load for a long while, and meanwhile the memory, file descriptors, threads, tasks and shared memory.
 
 Run it with ``make soak`` or ``python -m tests.load.soak``. Texts are never repeated, so the façade's cache fills up to
 its bound; the bound is chosen so small that it is full within the first minute, or its filling would look like a leak.
@@ -11,17 +11,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import signal
 import sys
 import tempfile
 import time
+import urllib.request
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.load import machine
 from tests.load.generator import LoadSpec, Sending, open_http_caller
-from tests.load.soak_report import Sample, drift_of, summarise, to_svg
+from tests.load.soak_report import Sample, drift_of, growth_of, summarise, to_svg
 from tests.load.stage import Stage
 from tests.load.texts import make_texts, read_words
 from tests.stack import KEY, MODEL_NAME, export_model
@@ -36,7 +38,7 @@ CALLERS = 32
 """Callers; without a number of requests each sends the next text as soon as the last is answered."""
 
 SAMPLE_INTERVAL_S = 3.0
-"""Seconds between two looks at the memory."""
+"""Seconds between two looks."""
 
 WARM_S = 60.0
 """Seconds that don't count: "after the first minute"."""
@@ -145,19 +147,60 @@ def make_due_times(started: float, rate_per_s: float | None, requests: int | Non
         number += 1
 
 
-async def sample_memory(programs: dict[str, int], samples: list[Sample]) -> None:
+class Watched(NamedTuple):
+    """What is looked at."""
+
+    programs: dict[str, int]
+    """Process ids by name."""
+
+    facade_url: str
+    """Whose metrics tell how many tasks there are."""
+
+    shm_prefix: str
+    """How Triton's shared memory is called."""
+
+    def count(self) -> dict[str, float]:
+        """Count what must not grow, by what it is."""
+        counts: dict[str, float] = {"KiB of Triton's shared memory": shared_memory_kib(self.shm_prefix)}
+        for name, pid in self.programs.items():
+            counts[f"file descriptors, {name}"] = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+            counts[f"threads, {name}"] = sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
+        request = urllib.request.Request(  # noqa: S310  # ours, always http
+            f"{self.facade_url}/metrics", headers={"Authorization": f"Bearer {KEY}"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            text = answer.read().decode()
+        counts["tasks, façade"] = float(re.findall(r"^facade_tasks (\S+)$", text, re.MULTILINE)[0])
+        return counts
+
+
+def shared_memory_kib(prefix: str) -> float:
     """
-    Look at the memory every few seconds, until cancelled.
+    Measure shared memory.
 
     Args:
-        programs: Process ids by name.
+        prefix: How its regions are called.
+
+    Returns:
+        KiB that are really occupied.
+    """
+    return sum(path.stat().st_blocks for path in Path("/dev/shm").glob(f"{prefix}*")) / 2
+
+
+async def sample_often(watched: Watched, samples: list[Sample]) -> None:
+    """
+    Look every few seconds, until cancelled.
+
+    Args:
+        watched: What is looked at.
 
         samples: Gets what was seen.
     """
     started = time.monotonic()
     while True:
-        rss_mib = {name: machine.memory_of(pid).rss_mib for name, pid in programs.items()}
-        samples.append(Sample(time.monotonic() - started, rss_mib))
+        rss_mib = {name: machine.memory_of(pid).rss_mib for name, pid in watched.programs.items()}
+        counts = await asyncio.to_thread(watched.count)
+        samples.append(Sample(time.monotonic() - started, rss_mib, counts))
         await asyncio.sleep(SAMPLE_INTERVAL_S)
 
 
@@ -182,14 +225,14 @@ def name_programs(facade_pid: int, triton_pid: int) -> dict[str, int]:
     return programs
 
 
-async def run_soak(spec: LoadSpec, programs: dict[str, int], requests: int | None) -> dict[str, Any]:
+async def run_soak(spec: LoadSpec, watched: Watched, requests: int | None) -> dict[str, Any]:
     """
-    Keep up the load, and look at the memory.
+    Keep up the load, and look at what must not grow.
 
     Args:
         spec: What is sent where; its `measure_s` is the whole time.
 
-        programs: Process ids by name.
+        watched: What is looked at.
 
         requests: How many, evenly; None for full load.
 
@@ -201,7 +244,7 @@ async def run_soak(spec: LoadSpec, programs: dict[str, int], requests: int | Non
     loop = asyncio.get_running_loop()
     samples: list[Sample] = []
     outcome = Outcome()
-    sampler = asyncio.create_task(sample_memory(programs, samples))
+    sampler = asyncio.create_task(sample_often(watched, samples))
     started = loop.time()
     rate_per_s = None if requests is None else requests / spec.measure_s
     due_s = make_due_times(started, rate_per_s, requests)
@@ -216,7 +259,8 @@ async def run_soak(spec: LoadSpec, programs: dict[str, int], requests: int | Non
         "failures": len(outcome.failures),
         "reasons": sorted(set(outcome.failures))[:5],
         "samples": [asdict(sample) for sample in samples],
-        "drift": {name: asdict(drift_of(samples, name, WARM_S)) for name in programs},
+        "drift": {name: asdict(drift_of(samples, name, WARM_S)) for name in watched.programs},
+        "growth": {name: asdict(growth_of(samples, name, WARM_S)) for name in samples[0].counts},
     }
 
 
@@ -228,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; None for the process's own.
 
     Returns:
-        The exit code: 0 if every answer was right, whether or not memory was flat; otherwise 1.
+        The exit code: 0 if every answer was right, whether or not all was flat; otherwise 1.
     """
     chosen = parse(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -254,7 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             programs = name_programs(facade.process.pid, stage.triton_pid)
             _say(f"soaking for {chosen.minutes:g} minutes")
-            found = asyncio.run(run_soak(spec, programs, chosen.requests))
+            watched = Watched(programs, facade.url, stage.triton.shm_prefix)
+            found = asyncio.run(run_soak(spec, watched, chosen.requests))
     results = {"environment": machine.describe(), "cache_memory_bytes": cache_bytes, **found}
     report = RESULTS / time.strftime("%Y-%m-%d_%H%M%S-soak")
     report.mkdir(parents=True)

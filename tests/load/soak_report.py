@@ -1,8 +1,8 @@
-"""What a soak's samples of memory say: how far each process drifted, as a table and as a picture. Pure."""
+"""What a soak's samples say: how far memory drifted, whether anything else grew, as tables and as a picture. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 FLAT_SHARE = 0.05
 """Drift up to here is flat."""
+
+COUNT_SLACK = 4
+"""So many more of something small are no growth: a connection, a thread that starts when it is first needed."""
 
 WIDTH, HEIGHT, MARGIN = 760, 320, 50
 """The picture, in pixels."""
@@ -27,6 +30,9 @@ class Sample:
 
     rss_mib: dict[str, float]
     """Resident memory by program, shared pages included."""
+
+    counts: dict[str, float] = field(default_factory=dict)
+    """What else must not grow: file descriptors, threads, tasks, shared memory; by what it is."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,40 @@ def drift_of(samples: Sequence[Sample], name: str, warm_s: float) -> Drift:
     return Drift(seen[0], min(seen), max(seen), seen[-1], share, is_flat=share <= FLAT_SHARE)
 
 
+@dataclass(frozen=True)
+class Growth:
+    """How a count moved: its largest value early on, and at the end."""
+
+    early: float
+    """Largest in the first fifth after the warm-up."""
+
+    late: float
+    """Largest in the last fifth."""
+
+    is_flat: bool
+    """Whether that is at most 5 % and `COUNT_SLACK` more."""
+
+
+def growth_of(samples: Sequence[Sample], name: str, warm_s: float) -> Growth:
+    """
+    Compare a count's largest value early on with that at the end: counts go up and down with the load.
+
+    Args:
+        samples: In order of time.
+
+        name: Of the count.
+
+        warm_s: Seconds that don't count; if all samples are earlier, the last of them counts.
+
+    Returns:
+        The growth.
+    """
+    seen = [sample.counts[name] for sample in samples if sample.at_s >= warm_s] or [samples[-1].counts[name]]
+    fifth = max(1, len(seen) // 5)
+    early, late = max(seen[:fifth]), max(seen[-fifth:])
+    return Growth(early, late, is_flat=late <= early * (1 + FLAT_SHARE) + COUNT_SLACK)
+
+
 def summarise(results: dict[str, Any]) -> str:
     """
     Write a soak's outcome as a Markdown table.
@@ -81,7 +121,7 @@ def summarise(results: dict[str, Any]) -> str:
         results: What soak.json holds.
 
     Returns:
-        A sentence and a table.
+        A sentence and two tables.
     """
     lines = [
         (
@@ -96,6 +136,14 @@ def summarise(results: dict[str, Any]) -> str:
         mib = " | ".join(f"{drift[key]:.1f}" for key in ("first_mib", "least_mib", "most_mib", "last_mib"))
         verdict = "reached" if drift["is_flat"] else "missed"
         lines.append(f"| {name} | {mib} | {drift['share']:.1%} | {verdict} |")
+    lines += [
+        "",
+        "| largest number of | early on | at the end | goal: not grown |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, growth in results["growth"].items():
+        verdict = "reached" if growth["is_flat"] else "missed"
+        lines.append(f"| {name} | {growth['early']:.0f} | {growth['late']:.0f} | {verdict} |")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,18 @@ async def test_callers_send_each_text_once_and_note_what_was_wrong() -> None:
 
     assert sorted(sent) == ["a", "b", "c", "d"]
     assert (outcome.answered, outcome.failures) == (3, ["wrong"])
+
+
+def test_shared_memory_is_measured_by_its_name(tmp_path: Path) -> None:
+    """What is occupied below the prefix counts, and nothing else does."""
+    name = f"soak-test-{os.getpid()}-"
+    region = Path("/dev/shm") / f"{name}1"
+    try:
+        region.write_bytes(bytes(64 * 1024))
+        assert soak.shared_memory_kib(name) == 64
+    finally:
+        region.unlink()
+    assert soak.shared_memory_kib(name) == 0
 
 
 def test_programs_are_named_by_what_they_are() -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.load.soak_report import Sample, drift_of, summarise, to_svg
+from tests.load.soak_report import Sample, drift_of, growth_of, summarise, to_svg
 
 
 def _samples(*rss_mib: float) -> list[Sample]:
@@ -39,11 +39,21 @@ def _results() -> dict[str, Any]:
         "cache_memory_bytes": 1000,
         "samples": [asdict(sample) for sample in samples],
         "drift": {"a": asdict(drift_of(samples, "a", 60))},
+        "growth": {"threads": {"early": 10, "late": 30, "is_flat": False}},
     }
 
 
+@pytest.mark.parametrize(("late", "is_flat"), [(100, True), (109, True), (110, False)])
+def test_counts_may_move_but_not_grow(late: int, *, is_flat: bool) -> None:
+    """The largest count of the last fifth is compared with that of the first, with a little room."""
+    values = [5, 100, 20, 90, 30, 95, 40, 95, late, 10]
+    samples = [Sample(60.0 + number, {}, {"threads": value}) for number, value in enumerate(values)]
+    assert growth_of(samples, "threads", 60).is_flat is is_flat
+
+
 def test_the_table_says_what_was_missed() -> None:
-    """A program that grew by 6 % missed the goal."""
+    """A program that grew by 6 % missed the goal, and so did threads that tripled."""
+    assert "| threads | 10 | 30 | missed |" in summarise(_results())
     assert "| a | 100.0 | 100.0 | 106.0 | 106.0 | 6.0% | missed |" in summarise(_results())
 
 
