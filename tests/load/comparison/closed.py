@@ -32,8 +32,8 @@ SHORT, MIXED = "short", "log-normal"
 AUTO = "façade, --precision auto"
 
 ABOUT_PEERS = (
-    "The same ONNX file and tokenizer for all, one onnxruntime thread a session, each with the settings that serve it "
-    "best (tests/load/peers/roster.py), vectors in base64. The façade has its default settings: key, limits, "
+    "The same ONNX file and tokenizer for all, one onnxruntime thread a session, each with the settings of "
+    "tests/load/peers/roster.py, vectors in base64. The façade has its default settings: key, limits, "
     "deadlines, a log line a request."
 )
 

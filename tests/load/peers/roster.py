@@ -1,9 +1,8 @@
 """
-Who the façade is compared with, and the settings that serve each of them best on two cores.
+Who the façade is compared with, and with which settings on two cores.
 
-Settings come from each project's documentation and were searched with ``make bench BENCH="--only tune-litserve"`` and
-so on: the `alternatives` are what was tried beside them. Each setting is an environment variable ``PEER_…`` of the
-peer's program in this folder.
+Settings come from each project's documentation. ``make bench BENCH="--only tune-litserve"`` and so on compare them with
+the `alternatives`. Each setting is an environment variable ``PEER_…`` of the peer's program in this folder.
 """
 
 from __future__ import annotations
