@@ -16,7 +16,7 @@ READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.
 LOCAL := $(PYTHON) -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint types layers deploy-check all-extras check bench bench-peers bench-decoder bench-growth load chaos soak fuzz test-network dashboards clean
+.PHONY: help serve install test lint types layers deploy-check all-extras check bench bench-peers bench-decoder bench-growth load chaos soak fuzz test-network dashboards test-clients clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,10 @@ dashboards:  ## write Grafana's dashboards, and draw them from a stack under loa
 test-network:  ## several Tritons under faults that last, for minutes; network namespaces need root
 	@$(LOCAL) install export test
 	$(VENV)/python -m pytest tests/network/test_endpoints.py tests/network/long_faults.py
+test-clients:  ## install clients that people use, each into its own environment, and run them against the real stack
+	@$(LOCAL) install export test
+	$(VENV)/python -m tests.clients.install
+	$(VENV)/python -m pytest -q tests/clients/everyone.py
 
 clean:  ## remove both environments, logs and caches; exported models stay
 	rm -rf .venv .triton .peers .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

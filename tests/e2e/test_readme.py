@@ -30,7 +30,11 @@ def blocks(name: str) -> list[tuple[str, str]]:
     return [(found["language"], found["text"]) for found in BLOCK.finditer((CHECKOUT / name).read_text())]
 
 
-PAGES = [(page, number) for page in ("README.md", "docs/callers.md") for number in range(len(blocks(page)))]
+PAGES = [
+    (page, number)
+    for page in ("README.md", "docs/callers.md", "docs/grpc.md")
+    for number in range(len(blocks(page)))
+]
 
 
 def test_there_is_something_to_check() -> None:
