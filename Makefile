@@ -104,10 +104,11 @@ dashboards:  ## write Grafana's dashboards, and draw them from a stack under loa
 test-network:  ## several Tritons under faults that last, for minutes; network namespaces need root
 	@$(LOCAL) install export test
 	$(VENV)/python -m pytest tests/network/test_endpoints.py tests/network/long_faults.py
+
 test-clients:  ## install clients that people use, each into its own environment, and run them against the real stack
 	@$(LOCAL) install export test
 	$(VENV)/python -m tests.clients.install
 	$(VENV)/python -m pytest -q tests/clients/everyone.py
 
 clean:  ## remove both environments, logs and caches; exported models stay
-	rm -rf .venv .triton .peers .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .triton .clients .peers .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

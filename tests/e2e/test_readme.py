@@ -32,7 +32,7 @@ def blocks(name: str) -> list[tuple[str, str]]:
 
 PAGES = [
     (page, number)
-    for page in ("README.md", "docs/callers.md", "docs/grpc.md")
+    for page in ("README.md", "docs/callers.md", "docs/clients.md", "docs/grpc.md")
     for number in range(len(blocks(page)))
 ]
 

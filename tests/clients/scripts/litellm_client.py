@@ -1,4 +1,4 @@
-"""litellm as a client: chat, streams, embeddings, rerank, errors in OpenAI's classes."""
+"""litellm as a client: chat, streams, embeddings, errors in OpenAI's classes."""
 
 from __future__ import annotations
 
