@@ -2,7 +2,8 @@
 What the V2 protocol tells about the server and its models; and what it offers that a façade must not let callers do.
 
 Answers are Triton's own (`facade.triton.inspection`), less what the caller may not see: models that the key's globs
-don't allow aren't listed, and extensions that change the server for everybody aren't offered.
+don't allow aren't listed, and extensions that change the server for everybody aren't offered. Health has the bodies of
+the Open Inference Protocol, which KServe's client reads; Triton's own are empty, and its client looks at the status.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def _add_server(router: APIRouter, infer: Infer, catalogue: Catalogue, drain: Dr
     @router.get("/v2/health/live")
     async def live() -> Response:
         """Answer while the process runs."""
-        return Response()
+        return _answer({"live": True})
 
     @router.get("/v2/health/ready")
     async def ready() -> Response:
@@ -98,7 +99,7 @@ def _add_server(router: APIRouter, infer: Infer, catalogue: Catalogue, drain: Dr
             raise InvalidInput("The façade is shutting down.")
         if not catalogue.is_current:
             raise InvalidInput("Triton does not answer.")
-        return Response()
+        return _answer({"ready": True})
 
     @router.post("/v2/repository/index")
     async def list_repository(request: Request) -> Response:
@@ -146,7 +147,7 @@ def _add_models(router: APIRouter, infer: Infer) -> None:
         """Say whether a model can be asked: 200, or 400 as Triton has it."""
         if not await infer.inspect("ready", model, _check(version), context_of(request.scope)):
             raise InvalidInput("Model version not ready")
-        return Response()
+        return _answer({"name": model, "ready": True})
 
 
 def _add_refusal(router: APIRouter, path: str, reason: str) -> None:
