@@ -22,7 +22,7 @@ async def main() -> None:
         asked = InferInput("text", [2, 1], "BYTES")
         asked.set_data_from_numpy(texts, binary_data=binary)
         request = InferRequest("minilm", [asked], request_id="an-id")
-        answer = await client.infer(URL, request, headers=headers)
+        answer = await client.infer(URL, request, model_name="minilm", headers=headers)
         assert answer.id == "an-id"
         assert answer.outputs[0].as_numpy().shape == (2, 384)
 
