@@ -144,8 +144,8 @@ def run_keys(bench: Bench) -> Growth:
 
 FITS = "A thousand keys fit into memory that the process had already: it is flat from 10,000 on."
 PARTS = (
-    "The file is read by a process of its own, which shares the cores; its keys are taken in a part at a time. It isn't "
-    "in proportion to the keys."
+    "The file is read by a process of its own, which shares the cores; its keys are taken in a part at a time. It "
+    "isn't in proportion to the keys."
 )
 
 
