@@ -72,12 +72,11 @@ class KeptTriton:
         Returns:
             The id of one of its processes.
         """
-        # A door's stub is given its own model.py, a core's the backend's; only the shared memory tells more.
-        is_core = model.endswith("_core")
         for task in Path(f"/proc/{self.server.pid}/task").iterdir():
             for pid in map(int, (task / "children").read_text().split()):
                 command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-                if len(command) > 1 and is_core == ("/backends/onnxruntime/" in command[1]):
+                # The stub's first argument is a file of the model's version.
+                if len(command) > 1 and f"/{model}/" in command[1]:
                     return pid
         raise LookupError(f"no process runs {model}")
 
