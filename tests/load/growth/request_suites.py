@@ -139,8 +139,8 @@ def run_concurrency(bench: Bench) -> Growth:
 
 REFUSALS = (
     "With more than some 200 callers the façade refuses instead of queueing (its bound follows what the model does in "
-    "time). A refused request was read, let in and looked up in the cache before, so it costs as much CPU as one that "
-    "is answered, and callers who come back pay again."
+    "time). A refused request was read, let in and looked up in the cache before, so it costs a good part of what an "
+    "answered one does, and callers who come back pay again."
 )
 
 
