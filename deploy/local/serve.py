@@ -2,7 +2,7 @@
 The supervisor: installs, exports, starts Triton and the façade, keeps them alive, and leaves nothing behind.
 
 What happens when something is killed with SIGKILL:
-    Triton, a stub of it    it is started again, on the same ports
+    Triton, a stub of it    it is started again, on the same ports; also if it hangs for half a minute
     the façade              it is started again
     the janitor             another one is started
     the supervisor          the janitor ends and removes everything
@@ -13,13 +13,11 @@ More than five restarts of one part within a minute, and everything is stopped.
 from __future__ import annotations
 
 import json
-import math
 import os
 import secrets
 import shlex
 import signal
 import time
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -31,6 +29,7 @@ from deploy.local.model import EMBEDDING, GENERATION, ModelChoice, ServedModel, 
 from deploy.local.probe import NotAnswering, wait_for_answer
 from deploy.local.steps import StepFailed, tail
 from deploy.local.triton import TritonFailed, TritonServer
+from deploy.local.watch import RESTART_WINDOW_S, RESTARTS, Restarts, TritonWatch, how_it_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,9 +40,6 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME_SIGNAL_S = 1.0
 _LOAD_TIMEOUT_S = 300.0
 _ANSWER_TIMEOUT_S = 60.0
-_RESTARTS, _RESTART_WINDOW_S = 5, 60.0
-_STUB_PATIENCE_S = 1.5
-"""How long a stub may be dead before it counts: an unloaded model's is so for an instant too."""
 
 
 class PartFailed(Exception):
@@ -52,39 +48,6 @@ class PartFailed(Exception):
 
 class _Stopped(BaseException):
     """A signal asked us to stop; raised wherever the main thread happens to be."""
-
-
-class Restarts:
-    """Counts how often a part was restarted, and spaces the attempts."""
-
-    def __init__(self, limit: int = _RESTARTS, window_s: float = _RESTART_WINDOW_S) -> None:
-        """
-        Start with no restarts.
-
-        Args:
-            limit: How many are tolerated within the window.
-
-            window_s: Length of the window, in seconds.
-        """
-        self._limit, self._window_s = limit, window_s
-        self._times: deque[float] = deque()
-
-    def next_pause_s(self, now_s: float) -> float | None:
-        """
-        Count one more restart.
-
-        Args:
-            now_s: The time on a clock that never goes back, in seconds.
-
-        Returns:
-            Seconds to wait before it, twice as long each time; None if it would be one too many.
-        """
-        while self._times and now_s - self._times[0] > self._window_s:
-            self._times.popleft()
-        if len(self._times) >= self._limit:
-            return None
-        self._times.append(now_s)
-        return math.ldexp(0.1, len(self._times) - 1)
 
 
 class Supervisor:
@@ -130,7 +93,7 @@ class Supervisor:
         )
         self._janitor = Janitor(self._mark, self.triton.shm_prefix)
         self._restarts = {"Triton": Restarts(), "The façade": Restarts()}
-        self._stub_dead_since: dict[int, float] = {}
+        self._triton_watch = TritonWatch(self.triton)
 
     def run(self) -> int:
         """
@@ -210,11 +173,13 @@ class Supervisor:
         """Make the end of a part a failure while everything is starting."""
         if (code := self.facade.exit_code()) is not None:
             raise PartFailed(
-                f"The façade {_how(code)} while it was starting. The last lines of {self.facade.log_path}:\n"
+                f"The façade {how_it_ended(code)} while it was starting. The last lines of {self.facade.log_path}:\n"
                 f"{tail(self.facade.log_path)}"
             )
         if (code := self.triton.exit_code()) is not None:
-            raise PartFailed(f"Triton {_how(code)} while the façade was starting. {self.triton.explain()}")
+            raise PartFailed(
+                f"Triton {how_it_ended(code)} while the façade was starting. {self.triton.explain()}"
+            )
 
     def _greeting(self) -> str:
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - compared only
@@ -235,12 +200,10 @@ class Supervisor:
             if not self._janitor.is_running():
                 self.console.say("the janitor died; another one is started")
                 self._janitor.start()
-            if (code := self.triton.exit_code()) is not None:
-                self._revive("Triton", _how(code), self._restart_triton)
-            elif self._has_dead_stub():
-                self._revive("Triton", "lost a process that runs a model", self._restart_triton)
+            if (wrong := self._triton_watch.what_is_wrong()) is not None:
+                self._revive("Triton", wrong, self._restart_triton)
             if (code := self.facade.exit_code()) is not None:
-                self._revive("The façade", _how(code), self._restart_facade)
+                self._revive("The façade", how_it_ended(code), self._restart_facade)
 
     def _revive(self, part: str, what_happened: str, restart: Callable[[], None]) -> None:
         """Start a part again, until that has failed too often."""
@@ -249,7 +212,7 @@ class Supervisor:
             pause_s = self._restarts[part].next_pause_s(time.monotonic())
             if pause_s is None:
                 raise PartFailed(
-                    f"{part} {what_happened}, after {_RESTARTS} restarts within {_RESTART_WINDOW_S:.0f} s: "
+                    f"{part} {what_happened}, after {RESTARTS} restarts within {RESTART_WINDOW_S:.0f} s: "
                     f"stopping everything. The last lines of {log}:\n{tail(log)}"
                 )
             self.console.say(f"{part} {what_happened}; starting it again ...")
@@ -264,21 +227,15 @@ class Supervisor:
             return
 
     def _restart_triton(self) -> None:
-        # A server with a dead stub is not worth a gentle end: its requests fail anyway.
+        # A server with a dead stub, or one that hangs, is not worth a gentle end: its requests fail anyway.
         self.triton.kill()
-        self._stub_dead_since.clear()
         self.triton.restart(_LOAD_TIMEOUT_S)
+        self._triton_watch.forget()
         self._janitor.tell_folders(self.triton.temporary_dirs)
 
     def _restart_facade(self) -> None:
         self.facade.clear_away()
         self.facade.start()
-
-    def _has_dead_stub(self) -> bool:
-        """Tell whether a stub has been dead for so long that nobody is going to replace it."""
-        now = time.monotonic()
-        self._stub_dead_since = {pid: self._stub_dead_since.get(pid, now) for pid in self.triton.dead_stubs()}
-        return any(now - since > _STUB_PATIENCE_S for since in self._stub_dead_since.values())
 
     def _bring_down(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -335,12 +292,6 @@ def _stop_when_make_is_interrupted() -> None:
 
     signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, _POLL_S, _POLL_S)
-
-
-def _how(code: int) -> str:
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"
 
 
 def main(ports: Mapping[str, int], host: str) -> int:

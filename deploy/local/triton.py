@@ -201,6 +201,21 @@ class TritonServer:
         """Tell how the server's process ended, as `subprocess` does; None if it did not."""
         return None if self._process is None else self._process.poll()
 
+    def is_live(self, timeout_s: float) -> bool:
+        """
+        Ask the server whether it lives; its models may not be ready.
+
+        Args:
+            timeout_s: Seconds until it has to answer.
+
+        Returns:
+            Whether it answered.
+        """
+        try:
+            return self._ask("GET", "/v2/health/live", timeout_s) is not None
+        except (OSError, http.client.HTTPException):
+            return False
+
     def dead_stubs(self) -> list[int]:
         """
         Find stubs that died under a living server.
@@ -315,9 +330,9 @@ class TritonServer:
         ready = {model["name"] for model in models if model.get("state") == "READY"}
         return all(model["name"] in ready and model.get("state") != "LOADING" for model in models)
 
-    def _ask(self, method: str, path: str) -> Any:
+    def _ask(self, method: str, path: str, timeout_s: float = 5) -> Any:
         """Call Triton over HTTP; None unless it answers 200."""
-        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=5)
+        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=timeout_s)
         with contextlib.closing(connection):
             connection.request(method, path)
             response = connection.getresponse()

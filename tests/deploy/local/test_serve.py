@@ -22,7 +22,6 @@ import pytest
 
 from deploy.local import linux
 from deploy.local.install import SERVE_EXTRAS, Places, is_current
-from deploy.local.serve import Restarts
 from deploy.local.triton import CHECKOUT
 
 if TYPE_CHECKING:
@@ -32,20 +31,6 @@ needs_installation = pytest.mark.skipif(
     not is_current(Places(CHECKOUT), SERVE_EXTRAS),
     reason="this checkout was not installed by `make test`, and a test does not install it",
 )
-
-
-def test_restarts_are_spaced_and_counted() -> None:
-    """Twice the pause each time, and none after too many within the window."""
-    restarts = Restarts(limit=3, window_s=60.0)
-
-    assert [restarts.next_pause_s(now_s) for now_s in (0.0, 1.0, 2.0, 3.0)] == [0.1, 0.2, 0.4, None]
-
-
-def test_restarts_are_forgotten_after_a_while() -> None:
-    """A part that dies once an hour is started again for ever."""
-    restarts = Restarts(limit=1, window_s=60.0)
-
-    assert [restarts.next_pause_s(now_s) for now_s in (0.0, 61.0, 122.0)] == [0.1, 0.1, 0.1]
 
 
 class Served:

@@ -15,6 +15,7 @@ import pytest
 from deploy.local import linux
 from deploy.local.install import Places, install_triton
 from deploy.local.triton import CHECKOUT, TritonFailed, TritonServer
+from deploy.local.watch import TritonWatch
 from tests.deploy.local.backends import graphs
 
 if TYPE_CHECKING:
@@ -121,6 +122,20 @@ def test_a_killed_stub_is_seen_and_a_restart_mends_it(triton: TritonServer) -> N
 
     assert infer(triton, [[1]])["name"] == ["green"]
     assert (triton.http_port, triton.grpc_port, triton.metrics_port) == ports
+
+
+def test_a_frozen_server_is_told_from_one_that_lives(triton: TritonServer) -> None:
+    """It answers whether it lives only while it does, and again when it goes on."""
+    watching = TritonWatch(triton)
+    assert triton.is_live(30)
+    assert triton.pid is not None
+    os.kill(triton.pid, signal.SIGSTOP)
+    try:
+        assert not triton.is_live(0.3)
+        assert watching.what_is_wrong() is None
+    finally:
+        os.kill(triton.pid, signal.SIGCONT)
+    assert triton.is_live(30)
 
 
 def test_a_crash_leaves_nothing_and_can_be_recovered_from(triton: TritonServer) -> None:
