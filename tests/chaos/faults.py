@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.chaos.parts import freeze, kill
-from tests.chaos.stack import FAKETIME
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,6 +20,7 @@ FREEZE_S = 10.0
 NETWORK_S = 10.0
 SLOW_S = 0.2
 LOSS = 0.05
+JUMP_S = 3600
 
 
 @dataclass(frozen=True)
@@ -162,13 +161,11 @@ async def _roll_back(stack: Stack) -> None:
 
 
 async def _jump_clock(stack: Stack) -> None:
-    assert FAKETIME.exists(), "the clock can't be moved: install Debian's package faketime"
-    stack.clock_file.write_text("+1h\n")
+    stack.set_clock(JUMP_S)
 
 
 async def _reset_clock(stack: Stack) -> None:
-    with suppress(OSError):
-        stack.clock_file.write_text("+0\n")
+    stack.set_clock(0)
 
 
 FAULTS = {
