@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -44,6 +45,9 @@ class Contender:
 
     triton_http: str | None = None
     """Triton's HTTP endpoint, if there is one to ask for batch sizes."""
+
+    triton_metrics: str | None = None
+    """Triton's metrics endpoint, if there is one to ask for padding."""
 
     core: str | None = None
     """The core behind *model*, likewise."""
@@ -310,7 +314,33 @@ def read_counters(contender: Contender, trees: dict[str, set[int]]) -> Counters:
     counts = {}
     if contender.triton_http is not None:
         counts = read_triton_counts(contender.triton_http, {"door": contender.model, "core": contender.core})
+    if contender.triton_metrics is not None:
+        counts |= read_padding(contender.triton_metrics, contender.model)
     return Counters({name: machine.cpu_s(pids) for name, pids in trees.items()}, machine.busy_cpu_s(), counts)
+
+
+def read_padding(address: str, model: str) -> dict[str, int]:
+    """
+    Ask Triton's metrics how much of what a door sent to its core was padding.
+
+    Args:
+        address: ``host:port``.
+
+        model: The door.
+
+    Returns:
+        ``tokens`` and ``padded_tokens``, over all versions; nothing if the door doesn't count them.
+    """
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    counts = {}
+    for name in ("tokens", "padded_tokens"):
+        found = re.findall(
+            rf'^door_{name}_total\{{model="{re.escape(model)}",.*\}} (\S+)$', text, re.MULTILINE
+        )
+        if found:
+            counts[name] = sum(int(float(value)) for value in found)
+    return counts
 
 
 def read_triton_counts(address: str, models: dict[str, str | None]) -> dict[str, int]:
@@ -343,4 +373,7 @@ def _batch_sizes(before: dict[str, int], after: dict[str, int]) -> dict[str, flo
             executions = after[f"{name}_executions"] - before[f"{name}_executions"]
             inferences = after[f"{name}_inferences"] - before[f"{name}_inferences"]
             sizes[f"{name}_batch"] = inferences / max(executions, 1)
+    if "padded_tokens" in after:
+        padded = after["padded_tokens"] - before.get("padded_tokens", 0)
+        sizes["useful_share"] = (after["tokens"] - before.get("tokens", 0)) / max(padded, 1)
     return sizes

@@ -26,6 +26,7 @@ FIGURES = (
     ("unanswered", "never answered", 0),
     ("door_batch", "texts a door batch", 1),
     ("core_batch", "texts a core batch", 1),
+    ("useful_share", "useful ÷ padded tokens", 3),
 )
 """Figures of a contender: key, heading, decimals."""
 

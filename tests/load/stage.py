@@ -295,6 +295,7 @@ class Stage:
             model=variant.name if variant else MODEL_NAME,
             core=variant.core_name if variant else CORE_NAME,
             triton_http=self.triton.http_url,
+            triton_metrics=self.triton.metrics_url,
             programs={"facade": facade.process.pid, "triton": self.triton_pid},
             headers={"authorization": f"Bearer {KEY}"},
             traffic=traffic,

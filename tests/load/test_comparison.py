@@ -20,7 +20,15 @@ from tests.load.comparison import arrivals, field, offline, perf_analyzer, truth
 from tests.load.comparison.tuning import write_settings
 from tests.load.dialects import DIALECTS
 from tests.load.generator import LoadSpec, make_sendings
-from tests.load.measure import Arrivals, BenchFailed, Contender, Load, measure, measure_open
+from tests.load.measure import (
+    Arrivals,
+    BenchFailed,
+    Contender,
+    Load,
+    measure,
+    measure_open,
+    read_padding,
+)
 from tests.load.peers import install, roster
 from tests.load.rounds import describe_figures
 from tests.load.suites import Options, take_turns
@@ -110,6 +118,32 @@ def tokenizer_file(tmp_path: Path) -> Path:
 
 
 # Contenders
+
+
+def test_padding_is_read_from_tritons_metrics() -> None:
+    """All versions of the door count together; other models and a door that counts nothing don't."""
+    text = (
+        'door_tokens_total{model="m",version="1"} 30\n'
+        'door_tokens_total{model="m",version="2"} 15\n'
+        'door_padded_tokens_total{model="m",version="1"} 50\n'
+        'door_tokens_total{model="other",version="1"} 1000\n'
+    )
+
+    class Metrics(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        assert read_padding(address, "m") == {"tokens": 45, "padded_tokens": 50}
+        assert read_padding(address, "nobody") == {}
+        server.shutdown()
 
 
 def test_a_contender_that_answers_otherwise_fails_the_run(

@@ -14,7 +14,7 @@ from tests.load.comparison.field import (
 )
 from tests.load.measure import Load, measure
 from tests.load.peers.roster import STARTING_POINT
-from tests.load.rounds import ratio_of
+from tests.load.rounds import ratio_of, spread_of
 from tests.load.suites import SuiteResult, at_least, below, compare, take_turns
 from tests.load.texts import ZIPF, ZIPF_TEXTS
 
@@ -52,6 +52,11 @@ def run_peers(stage: Stage, options: Options, say: Say) -> SuiteResult:
             *_peer_goals(field, rounds),
             *_direct_goals(field, rounds),
             *_start_goals(rounds, named(OURS, SHORT)),
+            at_least(
+                "useful ÷ padded tokens in the core's batches, log-normal",
+                0.9,
+                spread_of([one[named(OURS, MIXED)]["useful_share"] for one in rounds]),
+            ),
         ],
         rounds=rounds,
         notes=field.notes,

@@ -93,7 +93,8 @@ def gather(stage: Stage, say: Say, *, with_direct: bool = False, with_start: boo
     elif with_direct:
         notes.append("perf_analyzer was left out: it isn't installed, or libb64-0d isn't.")
     batching = {peer.title for peer in installed if peer.batches}
-    ours = replace(ours, other_paths=["/v1/models", "/health/live", "/health/ready"])
+    # Refusals are counted as the peers' are: only right answers make texts/s.
+    ours = replace(ours, other_paths=["/v1/models", "/health/live", "/health/ready"], may_refuse=True)
     field = Field(ours, peers, batching, direct, start, notes)
     cosine = check_truth(field.everyone(), stage.tokenizer_file)
     notes.append(f"All answer alike: the smallest cosine to the façade's vectors is {cosine:.6f}.")
