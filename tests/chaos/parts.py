@@ -1,4 +1,4 @@
-"""What runs, and who starts it again: as under `make serve`, a dead part comes back, a silent one doesn't."""
+"""What runs, and who starts it again: as under `make serve`, a dead part comes back, and one that hangs for half a minute."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from typing import IO, TYPE_CHECKING
 import httpx
 
 from deploy.local.triton import CHECKOUT, TritonServer
+from deploy.local.watch import TritonWatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOOK_S = 0.25
-STUB_PATIENCE_S = 1.5
-"""How long a stub may be dead before it counts: an unloaded model's is so for an instant too."""
 
 
 class KeptTriton:
@@ -89,14 +88,12 @@ class KeptTriton:
             self._is_ready.set()
             return
         self._is_ready.set()
-        dead_since: dict[int, float] = {}
+        watch = TritonWatch(self.server)
         while not self._is_over.wait(LOOK_S):
-            now = time.monotonic()
-            dead_since = {pid: dead_since.get(pid, now) for pid in self.server.dead_stubs()}
-            if not self.server.is_running() or any(now - s > STUB_PATIENCE_S for s in dead_since.values()):
+            if watch.what_is_wrong() is not None:
                 self.server.kill()
                 self.server.restart()
-                dead_since = {}
+                watch.forget()
         self.server.kill()
 
 
