@@ -1,4 +1,4 @@
-"""What runs, and who starts it again: as under `make serve`, a dead part comes back, and one that hangs for half a minute."""
+"""What runs, and who starts it again: as under `make serve`, what is dead or hangs comes back."""
 
 from __future__ import annotations
 

@@ -164,18 +164,20 @@ def measure(contender: Contender, load: Load, seed: str, attempt: int = 1) -> di
         "tests.load.generator", asdict(spec), partial(read_counters, contender, trees)
     )
     result = LoadResult(**told)
-    if result.failures or not result.latencies_ms or (result.refused and not contender.may_refuse):
+    if result.failures or not (contender.may_refuse or (result.latencies_ms and not result.refused)):
         raise BenchFailed(
             f"{contender.name}: {result.failures} wrong answers, {result.refused} refused: {result.reasons}"
         )
     cpu_s = {name: after.cpu_s[name] - before.cpu_s[name] for name in trees} | {"generator": result.cpu_s}
-    latencies_ms = sorted(result.latencies_ms)
+    # Who may refuse may answer nothing at all: then everybody has waited for as long as was measured.
+    latencies_ms = sorted(result.latencies_ms) or [result.measured_s * 1000]
+    texts = max(result.texts, 1)
     figures = {
         "texts_per_s": result.texts / result.measured_s,
         "p50_ms": percentile(latencies_ms, 0.50),
         "p99_ms": percentile(latencies_ms, 0.99),
         "answered": result.texts,
-        "cpu_us_a_text": {name: used_s / result.texts * 1e6 for name, used_s in cpu_s.items()},
+        "cpu_us_a_text": {name: used_s / texts * 1e6 for name, used_s in cpu_s.items()},
         # Share of all cores that nobody here used: other people's programs, and the kernel's own work.
         "others_share": max(0.0, after.busy_s - before.busy_s - sum(cpu_s.values()))
         / result.measured_s
@@ -183,7 +185,7 @@ def measure(contender: Contender, load: Load, seed: str, attempt: int = 1) -> di
         **_batch_sizes(before.counts, after.counts),
     }
     if contender.may_refuse:
-        figures["refused_share"] = result.refused / (result.refused + len(latencies_ms))
+        figures["refused_share"] = result.refused / max(1, result.refused + len(result.latencies_ms))
     if others_ms := sorted(result.other_latencies_ms):
         figures["requests_per_s"] = (len(others_ms) + len(latencies_ms)) / result.measured_s
         figures["others_p99_ms"] = percentile(others_ms, 0.99)
