@@ -20,6 +20,7 @@ class Distance:
         self._port = int(port)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open: set[asyncio.StreamWriter] = set()
         self.delay_s = 0.0
         """Seconds that each piece takes, each way; counts for what comes from now on."""
         self.url = ""
@@ -35,6 +36,10 @@ class Distance:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._open:
+            writer.transport.abort()
+        # Sockets are closed on the loop's next turn.
+        await asyncio.sleep(0)
 
     async def _accept(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
         try:
@@ -43,6 +48,7 @@ class Distance:
             # Whoever connects is told what the server would have told.
             to_near.transport.abort()
             return
+        self._open |= {to_near, to_far}
         for reader, writer in ((near, to_far), (far, to_near)):
             task = asyncio.create_task(self._pass_on(reader, writer))
             self._tasks.add(task)
@@ -54,7 +60,11 @@ class Distance:
             while data := await reader.read(65536):
                 # Not a sleep: what comes meanwhile isn't held up by what came before.
                 loop.call_later(self.delay_s, _write, writer, data)
-        loop.call_later(self.delay_s, writer.transport.abort)
+        loop.call_later(self.delay_s, self._hang_up, writer)
+
+    def _hang_up(self, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+        self._open.discard(writer)
 
 
 def _write(writer: asyncio.StreamWriter, data: bytes) -> None:

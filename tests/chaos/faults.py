@@ -153,7 +153,7 @@ async def _mend_keys(stack: Stack) -> None:
 
 
 async def _try_broken_canary(stack: Stack) -> None:
-    await stack.release("canary", "tiny", "2", "--percent", "50")
+    await stack.release("canary", "tiny", "2", "--percent", "100")
 
 
 async def _roll_back(stack: Stack) -> None:
@@ -186,7 +186,7 @@ FAULTS = {
     "full-redis": Fault("Redis full", _fill_redis, _widen_redis, NETWORK_S),
     "expired-keys": Fault("everything in Redis gone", _forget_everything, nothing, 0),
     "broken-keys-file": Fault("a broken keys file", _break_keys, _mend_keys, NETWORK_S),
-    "broken-canary": Fault("half of the callers on a canary that fails", _try_broken_canary, _roll_back, 10),
+    "broken-canary": Fault("every caller on a canary that fails", _try_broken_canary, _roll_back, 10),
     "clock-jump": Fault("one façade's clock an hour ahead", _jump_clock, _reset_clock, NETWORK_S),
 }
 """By their name on the command line, in the order in which they are tried."""
