@@ -19,6 +19,7 @@ def test_the_door_has_all_it_needs(draft: Draft) -> None:
     assert {path.name for path in draft.door_folder.iterdir()} == {
         "model.py",
         "batching.py",
+        "metrics.py",
         "tokenizing.py",
         "door.json",
         "tokenizer.json",
@@ -70,6 +71,7 @@ def test_the_published_files_are_in_their_places(published: Publication) -> None
         ".lock",
         "tiny/config.pbtxt",
         "tiny/1/batching.py",
+        "tiny/1/metrics.py",
         "tiny/1/core.config.pbtxt",
         "tiny/1/door.config.pbtxt",
         "tiny/1/door.json",
