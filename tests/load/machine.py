@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -142,6 +143,31 @@ def wait_for_calm(own: Mapping[str, set[int]], timeout_s: float, look_s: float =
         others = (busy_cpu_s() - cpu_s(pids) - before) / look_s / cores()
         if others < CALM_SHARE or time.monotonic() - started > timeout_s:
             return looked_at - started
+
+
+@contextlib.contextmanager
+def paused(roots: set[int]) -> Iterator[None]:
+    """
+    Stop processes and their descendants for a while, so that they cost nothing.
+
+    Args:
+        roots: Process ids.
+
+    Yields:
+        While they stand still.
+    """
+    stopped = set().union(*(tree_of(root) for root in roots))
+    try:
+        _signal_all(stopped, signal.SIGSTOP)
+        yield
+    finally:
+        _signal_all(stopped, signal.SIGCONT)
+
+
+def _signal_all(pids: set[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def describe() -> dict[str, Any]:

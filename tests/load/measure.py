@@ -64,6 +64,11 @@ class Contender:
     may_refuse: bool = False
     """Whether 429 and 503 count as refusals and not as wrong answers: how much a peer takes on is its own choice."""
 
+    @property
+    def idle_pids(self) -> list[int]:
+        """A peer's process: some peers keep a core busy by asking themselves whether there is work."""
+        return [pid for name, pid in self.programs.items() if name == "peer"]
+
 
 @dataclass(frozen=True)
 class Load:

@@ -160,6 +160,11 @@ def take_turns(
 
     def run_one(name: str, number: int, attempt: int) -> Figures:
         contender = by_name[name]
+        idle = {pid for one in contenders for pid in one.idle_pids} - set(contender.programs.values())
+        with machine.paused(idle):
+            return run_alone(contender, number, attempt)
+
+    def run_alone(contender: Contender, number: int, attempt: int) -> Figures:
         trees = {program: machine.tree_of(pid) for program, pid in contender.programs.items()}
         waited_s = machine.wait_for_calm(trees, options.calm_timeout_s)
         if waited_s > 1:

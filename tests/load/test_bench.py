@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import time
 from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +20,6 @@ from tests.load.dialects import DIALECTS
 from tests.load.measure import BenchFailed
 from tests.load.rounds import Spread
 from tests.stack import MODEL_NAME
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WORDS = [f"word{first}{second}" for first in "abcdefghij" for second in "abcdefghij"]
 
@@ -319,3 +319,24 @@ def test_results_can_be_rendered_again(tmp_path: Path) -> None:
 
     assert bench.main(["--from", str(file)]) == 0
     assert "One &amp; other" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_who_is_paused_costs_nothing_and_goes_on() -> None:
+    """A process stands still, with its state as the kernel tells it, until the end of the block."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            with machine.paused({process.pid}):
+                assert _state(process.pid) == "T"
+            assert _state(process.pid) != "T"
+        finally:
+            process.kill()
+
+
+def _state(pid: int) -> str:
+    """The state of a process, once it has taken its signals."""
+    end = time.monotonic() + 10
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+        found = next(line.split()[1] for line in status if line.startswith("State:"))
+        if found in "ST" or time.monotonic() > end:
+            return found
