@@ -5,7 +5,6 @@ Run it with ``make chaos`` or ``python -m tests.chaos``. In reading order:
 
     truth     texts, and the vectors that PyTorch gives for them
     parts     what runs: two Tritons, two façades, a Redis, and who starts them again when they die
-    distance  what is between them: a proxy that can take its time
     stack     all of it together
     faults    what goes wrong, one table
     balancer  the callers' side: a load balancer over both façades, and what became of each request

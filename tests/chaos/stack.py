@@ -2,7 +2,7 @@
 All of it together: two Tritons in networks of their own, two façades with two workers each, one Redis.
 
 Both Tritons serve one repository, whose version 1 is stable and whose version 2 loads well and fails at every request.
-Façades reach Tritons and Redis through a `Distance` each. Their logs and Tritons' are on a small disk of its own.
+Façades reach Tritons and Redis through a `Proxy` each. Their logs and Tritons' are on a small disk of its own.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from deploy.local.triton import CHECKOUT, TritonServer
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.progress import Progress
-from tests.chaos.distance import Distance
 from tests.chaos.parts import KeptFacade, KeptTriton, thaw
 from tests.chaos.truth import Truth, make_truth
 from tests.export.tiny_model import make_tiny_model
 from tests.facade.redis_server import RedisServer, free_port
 from tests.network.namespaces import Namespace, why_impossible
+from tests.network.proxy import Proxy
 from tests.stack import KEY, facade_environment
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Stack:
         self.tritons: list[KeptTriton] = []
         self.networks: list[Namespace] = []
         self.facades: list[KeptFacade] = []
-        self.distances: list[Distance] = []
+        self.distances: list[Proxy] = []
         self.frozen: list[int] = []
         """Processes that a fault has stopped."""
 
@@ -167,7 +167,7 @@ class Stack:
     async def _start_facades(self, opening: AsyncExitStack) -> None:
         self._say("starting two façades with two workers each")
         for target in (*(kept.server.grpc_url for kept in self.tritons), f"127.0.0.1:{self.redis.port}"):
-            self.distances.append(await opening.enter_async_context(Distance(target)))
+            self.distances.append(await opening.enter_async_context(Proxy(target)))
         *tritons, redis_distance = self.distances
         self.keys_file = self.folder / "keys.yaml"
         self.write_keys()

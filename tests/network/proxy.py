@@ -17,13 +17,14 @@ class Proxy:
         delay_s: Seconds that each piece of data takes, each way.
     """
 
-    def __init__(self, target: str, *, delay_s: float) -> None:
+    def __init__(self, target: str, *, delay_s: float = 0.0) -> None:
         self._host, _, port = target.rpartition(":")
         self._port = int(port)
-        self._delay_s = delay_s
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: list[asyncio.StreamWriter] = []
+        self._open: set[asyncio.StreamWriter] = set()
+        self.delay_s = delay_s
+        """May be changed while it is used; counts for what comes from now on."""
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -37,15 +38,19 @@ class Proxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for writer in self._writers:
+        for writer in self._open:
             writer.transport.abort()
-            with suppress(OSError):
-                await writer.wait_closed()
+        # Sockets are closed on the loop's next turn.
+        await asyncio.sleep(0)
 
     async def _accept(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
-        self._writers.append(to_near)
-        far, to_far = await asyncio.open_connection(self._host, self._port)
-        self._writers.append(to_far)
+        try:
+            far, to_far = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            # Whoever connects is told what the server would have told.
+            to_near.transport.abort()
+            return
+        self._open |= {to_near, to_far}
         for reader, writer in ((near, to_far), (far, to_near)):
             task = asyncio.create_task(self._pass_on(reader, writer))
             self._tasks.add(task)
@@ -56,8 +61,12 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(65536):
                 # Not a sleep: what comes meanwhile isn't held up by what came before.
-                loop.call_later(self._delay_s, _write, writer, data)
-        loop.call_later(self._delay_s, writer.close)
+                loop.call_later(self.delay_s, _write, writer, data)
+        loop.call_later(self.delay_s, self._hang_up, writer)
+
+    def _hang_up(self, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+        self._open.discard(writer)
 
 
 def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
