@@ -68,6 +68,7 @@ DOCUMENTED = (
     embeddings.DOCUMENTED,
     classify.DOCUMENTED,
     rerank.DOCUMENTED,
+    rerank.DOCUMENTED_V2,
     chat.DOCUMENTED,
     completions.DOCUMENTED,
 )
@@ -160,15 +161,7 @@ def build_app(
             if tracing is not None:
                 await asyncio.to_thread(tracing.flush)
 
-    plain = {**plain_tasks.build_tasks(encode), "text-generation": plain_generation.build_task(generate)}
-    endpoints = {
-        "/predict": predict.build_endpoint(catalogue, plain, settings.default_model),
-        "/v1/embeddings": embeddings.build_endpoint(encode, metrics.observe_stage),
-        "/v1/classify": classify.build_endpoint(encode),
-        "/v1/rerank": rerank.build_endpoint(encode),
-        "/v1/chat/completions": chat.build_endpoint(generate, max_prompt_bytes=settings.max_text_bytes),
-        "/v1/completions": completions.build_endpoint(generate),
-    }
+    endpoints = _build_endpoints(settings, metrics, catalogue, encode, generate)
     has_docs = settings.environment == "development"
     app = _make_api(lifespan, has_docs=has_docs)
     app.include_router(operations.build_router(catalogue, metrics, drain))
@@ -185,6 +178,23 @@ def build_app(
     write_line = request_log.write if settings.log_level in {"debug", "info"} else drop_line
     layers = Observe(layers, metrics, drain, write_line, build_namer(app.router.routes))
     return tracing.wrap(layers) if tracing else layers
+
+
+def _build_endpoints(
+    settings: Settings, metrics: Metrics, catalogue: Catalogue, encode: Encode, generate: Generate
+) -> dict[str, Endpoint]:
+    """Make what answers POST requests, by exact path."""
+    plain = {**plain_tasks.build_tasks(encode), "text-generation": plain_generation.build_task(generate)}
+    order_documents = rerank.build_endpoint(encode)
+    return {
+        "/predict": predict.build_endpoint(catalogue, plain, settings.default_model),
+        "/v1/embeddings": embeddings.build_endpoint(encode, metrics.observe_stage),
+        "/v1/classify": classify.build_endpoint(encode),
+        "/v1/rerank": order_documents,
+        "/v2/rerank": order_documents,
+        "/v1/chat/completions": chat.build_endpoint(generate, max_prompt_bytes=settings.max_text_bytes),
+        "/v1/completions": completions.build_endpoint(generate),
+    }
 
 
 def _add_kserve(

@@ -1,4 +1,4 @@
-"""``POST /v1/rerank``, as Cohere's and Jina's clients call it."""
+"""``POST /v1/rerank``, as Cohere's and Jina's clients call it, and ``/v2/rerank``, as Cohere's newer one does."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ DOCUMENTED = Documented(
     "/v1/rerank", "reranking", RerankRequest, "Order documents by how well they answer a query."
 )
 
+DOCUMENTED_V2 = Documented(
+    "/v2/rerank", "reranking", RerankRequest, "The same, where the second version of Cohere's API has it."
+)
+
 
 def build_endpoint(encode: Encode) -> Endpoint:
     """
@@ -31,7 +35,7 @@ def build_endpoint(encode: Encode) -> Endpoint:
         encode: Who has items answered.
 
     Returns:
-        What answers ``POST /v1/rerank``.
+        What answers ``POST /v1/rerank`` and ``POST /v2/rerank``.
     """
 
     async def rerank(context: RequestContext, body: bytes) -> bytes:

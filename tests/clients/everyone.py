@@ -7,6 +7,7 @@ installed fails too: run ``python -m tests.clients.install`` first.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -49,16 +50,34 @@ def test_nodes_openai(facade: Facade) -> None:
     run(["node", str(SCRIPTS / "openai.mjs")], facade, NODE_HOME=str(install.FOLDER / install.NODE))
 
 
-def test_perf_analyzer(facade: Facade, tmp_path: Path) -> None:
-    """Triton's own load generator over HTTP, past the cache: it counts what Triton computed meanwhile."""
+def perf_analyzer(facade: Facade, *arguments: str) -> str:
+    """Run Triton's own load generator for a second or two, and give what it wrote."""
     program = next((install.FOLDER / "perf_analyzer").rglob("bin/perf_analyzer*"), None)
     assert program is not None, "run `python -m tests.clients.install perf_analyzer`"
     runtime = next((install.FOLDER / "perf_analyzer").rglob("cuda_runtime/lib"))
+    command = [str(program), *arguments, "-H", f"X-API-Key: {KEY}", "--concurrency-range", "2"]
+    command += ["--measurement-interval", "1000", "--stability-percentage", "999"]
+    return run(command, facade, LD_LIBRARY_PATH=str(runtime))
+
+
+@pytest.mark.parametrize("past_the_cache", [["-H", "Cache-Control: no-store"], ["-x", "1"]])
+def test_perf_analyzer(facade: Facade, tmp_path: Path, past_the_cache: list[str]) -> None:
+    """Over HTTP, past the cache: it counts what Triton computed meanwhile."""
     texts = tmp_path / "texts.json"
     texts.write_text('{"data": [{"text": ["one text"]}, {"text": ["another text"]}]}')
-    command = [str(program), "-m", "minilm", "-u", facade.url.removeprefix("http://"), "-i", "http"]
-    command += ["--service-kind", "triton", "--input-data", str(texts), "--concurrency-range", "2"]
-    command += ["-H", f"X-API-Key: {KEY}", "--measurement-interval", "1000", "--stability-percentage", "999"]
-    for further in (["-H", "Cache-Control: no-store"], ["-x", "1"]):
-        said = run([*command, *further], facade, LD_LIBRARY_PATH=str(runtime))
-        assert "infer/sec" in said, said
+    command = ["-m", "minilm", "-u", facade.url.removeprefix("http://"), "-i", "http"]
+    said = perf_analyzer(
+        facade, *command, "--service-kind", "triton", "--input-data", str(texts), *past_the_cache
+    )
+    assert "infer/sec" in said, said
+
+
+def test_perf_analyzer_as_a_client_of_openai(facade: Facade, tmp_path: Path) -> None:
+    """Chat, whole: this version asks for no streams over HTTP."""
+    message = {"role": "user", "content": "What is the capital of France?"}
+    payload = {"model": "tiny-chat", "messages": [message], "max_tokens": 16}
+    asked = tmp_path / "chat.json"
+    asked.write_text(json.dumps({"data": [{"payload": [payload]}]}))
+    command = ["-m", "tiny-chat", "-u", facade.url, "--endpoint", "v1/chat/completions", "--async"]
+    said = perf_analyzer(facade, *command, "--service-kind", "openai", "--input-data", str(asked))
+    assert "infer/sec" in said, said

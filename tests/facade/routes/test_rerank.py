@@ -46,6 +46,15 @@ async def test_documents_come_most_relevant_first(client: httpx.AsyncClient) -> 
     assert body["usage"]["total_tokens"] == body["meta"]["tokens"]["input_tokens"] == 9
 
 
+async def test_coheres_second_version_is_answered_like_the_first(client: httpx.AsyncClient) -> None:
+    """Its clients append ``v2/rerank``; that path's neighbours are the V2 protocol's."""
+    request = {"model": "judge", "query": "pets", "documents": DOCUMENTS, "max_tokens_per_doc": 4096}
+    answers = [await client.post(f"/{version}/rerank", json=request) for version in ("v1", "v2")]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json()["results"] == answers[1].json()["results"]
+
+
 async def test_documents_are_repeated_if_asked(client: httpx.AsyncClient) -> None:
     """``top_n`` counts from the best; documents may be objects."""
     documents = [{"text": text, "title": "ignored"} for text in DOCUMENTS]
