@@ -263,7 +263,9 @@ def _watch(
         "facade_generations_running", "Answers that wait or are written now.", lambda: generate.running
     )
     metrics.watch("facade_tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
-    metrics.watch("facade_queue_depth", "Items that wait for a call to Triton.", lambda: encode.queue_depth)
+    metrics.watch_each(
+        "facade_queue_depth", "Items that wait for a call to Triton.", "lane", encode.queue_depths
+    )
     if isinstance(catalogue.backend, EndpointPool):
         _watch_endpoints(metrics, catalogue.backend)
     if tls is not None:

@@ -34,8 +34,8 @@ FACADE = Board(
         Panel(
             "Queue",
             "short",
-            (Query("sum(facade_queue_depth)"),),
-            "Inputs that wait for a call to Triton. Above 100: runbook FacadeQueueLong.",
+            (Query('sum(facade_queue_depth{lane="small"})'),),
+            "Inputs of small requests that wait for a call to Triton. Above 100: runbook FacadeQueueLong.",
             limit=100,
         ),
         Panel(
@@ -90,7 +90,7 @@ FACADE = Board(
             "Queue and requests in flight, by façade",
             "short",
             (
-                Query("sum by (instance) (facade_queue_depth)", "queue {{instance}}"),
+                Query("sum by (instance, lane) (facade_queue_depth)", "queue {{lane}} {{instance}}"),
                 Query("sum by (instance) (facade_requests_in_flight)", "in flight {{instance}}"),
             ),
             "One façade far above the others: the balancer in front doesn't balance.",

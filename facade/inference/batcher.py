@@ -12,7 +12,9 @@ Rules that a later editor must keep:
 3. A call nobody waits for any more is cancelled.
 4. A failure that can be one item's fault fails that item's caller alone: the call is halved until it is found.
 5. What doesn't fit is refused at the door (`admission`), and what waits leaves in fair turns (`fair_queue`).
-6. Nothing here knows what an item is.
+6. Whoever asks for little doesn't wait for whoever asks for much: large requests have a lane of their own, and make
+   calls short while small ones come.
+7. Nothing here knows what an item is.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from facade.errors import BackendFailed, BackendUnavailable, DeadlineExceeded, FacadeError, InvalidInput
-from facade.inference.fair_queue import FairQueue, Share
+from facade.inference.fair_queue import TURN_ITEMS, FairQueue, Share
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -36,6 +38,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 DEFAULT_SHARE = Share()
 """Where tiers don't matter, there is one."""
+
+SMALL_LATELY_S = 1.0
+"""While a small request came within so many seconds, the next may too: calls are kept short for it."""
 
 ITEM_FAULTS = (InvalidInput, BackendFailed)
 """Errors of a merged call that may be the fault of one of its items."""
@@ -53,6 +58,9 @@ class _Ticket(Generic[Result]):
 
     missing: int
     """Results still to come."""
+
+    is_small: bool
+    """Whether the caller waits in the lane of small requests."""
 
     context: Context
     """Of the caller's task, so that a trace goes on in the call."""
@@ -104,7 +112,7 @@ class Batcher(Generic[Item, Result]):
 
         max_batch_weight: A call takes no further item once its items weigh so much together.
 
-        weigh: An item's weight.
+        weigh: An item's weight; for admission, its bytes.
 
         admission: Bounds what is taken in; None takes everything.
 
@@ -134,11 +142,11 @@ class Batcher(Generic[Item, Result]):
         self._waiting: FairQueue[_Entry[Item, Result]] = FairQueue()
         self._calls: set[_Call] = set()
         self._is_pump_due = False
+        self._small_at = -math.inf
 
-    @property
-    def queue_depth(self) -> int:
-        """Items that wait for a call; those whose caller left may still be counted."""
-        return len(self._waiting)
+    def queue_depths(self) -> dict[str, int]:
+        """Items that wait for a call, by lane; those whose caller left may still be counted."""
+        return self._waiting.depths()
 
     @property
     def calls_in_flight(self) -> int:
@@ -150,7 +158,7 @@ class Batcher(Generic[Item, Result]):
         """Whether nobody waits and nothing is under way."""
         return not self._waiting and not self._calls and not self._is_pump_due
 
-    def check(self, items: int, share: Share) -> None:
+    def check(self, items: int, share: Share, *, deadline: float) -> None:
         """
         Refuse what `submit` would refuse, before anything is made ready for it.
 
@@ -159,11 +167,14 @@ class Batcher(Generic[Item, Result]):
 
             share: The tier that the caller belongs to.
 
+            deadline: On the loop's clock, in seconds.
+
         Raises:
             Overloaded: If there is no room.
         """
         if self._admission is not None:
-            self._admission.check(items, share)
+            time_left_s = deadline - asyncio.get_running_loop().time()
+            self._admission.check(items, share, time_left_s=time_left_s)
 
     async def submit(
         self, items: Sequence[Item], *, deadline: float, share: Share = DEFAULT_SHARE
@@ -186,12 +197,16 @@ class Batcher(Generic[Item, Result]):
 
             FacadeError: The first error that one of the items met.
         """
-        if self._admission is not None:
-            self._admission.enter(len(items), share)
         loop = asyncio.get_running_loop()
         now = loop.time()
+        is_small = len(items) <= TURN_ITEMS
+        weight = 0 if is_small else int(sum(map(self._weigh, items)))
+        if is_small:
+            self._small_at = now
+        if self._admission is not None:
+            self._admission.enter(len(items), share, size_bytes=weight, time_left_s=deadline - now)
         ticket: _Ticket[Result] = _Ticket(
-            deadline, [None] * len(items), len(items), copy_context(), loop.create_future()
+            deadline, [None] * len(items), len(items), is_small, copy_context(), loop.create_future()
         )
         self._waiting.push([_Entry(ticket, index, item, now) for index, item in enumerate(items)], share)
         # On the loop's next turn, so that what arrives within this turn leaves together.
@@ -203,7 +218,7 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._leave(ticket)
             if self._admission is not None:
-                self._admission.leave(len(items), share)
+                self._admission.leave(len(items), share, size_bytes=weight)
         return ticket.results  # type: ignore[return-value]  # no None is left once `done` has a result
 
     async def aclose(self) -> None:
@@ -229,6 +244,7 @@ class Batcher(Generic[Item, Result]):
     def _take_batch(self, now: float) -> list[_Entry[Item, Result]]:
         batch: list[_Entry[Item, Result]] = []
         weight = 0.0
+        large_limit = self._find_large_limit(now)
         while self._waiting and len(batch) < self._max_batch_size and weight < self._max_batch_weight:
             entry = self._waiting.pop()
             if entry.ticket.done.done():
@@ -238,7 +254,15 @@ class Batcher(Generic[Item, Result]):
                 continue
             batch.append(entry)
             weight += self._weigh(entry.item)
+            if not entry.ticket.is_small and len(batch) >= large_limit:
+                break
         return batch
+
+    def _find_large_limit(self, now: float) -> int:
+        """Tell with how many items a call is full for large requests: fewer while small ones wait for it to end."""
+        if self._admission is None or now - self._small_at > SMALL_LATELY_S:
+            return self._max_batch_size
+        return self._admission.find_large_limit(self.max_calls)
 
     def _start_call(self, batch: list[_Entry[Item, Result]]) -> None:
         call = _Call()
@@ -255,18 +279,31 @@ class Batcher(Generic[Item, Result]):
     async def _run(self, call: _Call, batch: list[_Entry[Item, Result]]) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        waited_s = started - min(entry.queued_at for entry in batch)
-        self._observe_batch(len(batch), waited_s)
+        self._observe_batch(len(batch), started - min(entry.queued_at for entry in batch))
+        # What left nothing behind may have been less than the model can do at once.
+        calls = len(self._calls) if self._waiting else 0
         try:
             await self._attempt(batch)
             if self._admission is not None:
-                now = loop.time()
-                self._admission.learn(waited_s=waited_s, call_s=now - started, now=now)
+                self._learn(self._admission, batch, started, calls)
         finally:
             self._calls.discard(call)
             for ticket in {entry.ticket for entry in batch}:
                 ticket.calls.discard(call)
             self._pump()
+
+    def _learn(
+        self, admission: Admission, batch: list[_Entry[Item, Result]], started: float, calls: int
+    ) -> None:
+        """Tell admission of a call that ended; *calls* were under way with it, 0 if the model wasn't busy."""
+        now = asyncio.get_running_loop().time()
+        queued_at = min((entry.queued_at for entry in batch if entry.ticket.is_small), default=None)
+        admission.learn(
+            waited_s=None if queued_at is None else started - queued_at,
+            call_s=now - started,
+            now=now,
+            item_s=(now - started) / (calls * len(batch)) if calls else None,
+        )
 
     async def _attempt(self, batch: list[_Entry[Item, Result]]) -> None:
         """Run *batch*; on a failure that may be one item's fault run its halves apart."""

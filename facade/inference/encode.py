@@ -87,10 +87,9 @@ class Encode:
             width=width,
         )
 
-    @property
-    def queue_depth(self) -> int:
-        """Items that wait for a call, over all models."""
-        return self._runner.queue_depth
+    def queue_depths(self) -> dict[str, int]:
+        """Items that wait for a call, over all models, by lane: of ``small`` requests and of ``large`` ones."""
+        return self._runner.queue_depths()
 
     def find(self, model_name: str, tasks: Sequence[str], context: RequestContext) -> ServedModel:
         """

@@ -7,6 +7,7 @@ Shared by all tasks whose answers are one short byte string an item; what the by
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Protocol
@@ -111,10 +112,12 @@ class Runner:
         self._observer = observer
         self._batchers: dict[tuple[str, int, int], Batcher[bytes, bytes]] = {}
 
-    @property
-    def queue_depth(self) -> int:
-        """Items that wait for a call, over all models."""
-        return sum(batcher.queue_depth for batcher in self._batchers.values())
+    def queue_depths(self) -> dict[str, int]:
+        """Items that wait for a call, over all models, by lane: of ``small`` requests and of ``large`` ones."""
+        found = Counter({"small": 0, "large": 0})
+        for batcher in self._batchers.values():
+            found.update(batcher.queue_depths())
+        return found
 
     async def run(
         self,
@@ -227,7 +230,7 @@ class _Compute:
 
     def check(self, count: int) -> None:
         """Refuse so many items at once if the model can't take them."""
-        self.batcher.check(count, self.share)
+        self.batcher.check(count, self.share, deadline=self.deadline)
 
     async def __call__(self, indexes: Sequence[int]) -> list[bytes]:
         """Run the items at some indexes."""

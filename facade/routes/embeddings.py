@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from base64 import b64encode
 from typing import TYPE_CHECKING
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from facade.inference.encode import Encode
     from facade.routes.direct import Endpoint
 
+
+TURN_VECTORS = 128
+"""
+Vectors that are written before others get their turn, about 1 ms of a core: written at once, 2,048 of 384 numbers hold
+all other requests up for 25 ms, and for longer where the model uses the same cores.
+"""
 
 DOCUMENTED = Documented(
     "/v1/embeddings", "openai", EmbeddingsRequest, "Turn one text or several into vectors."
@@ -52,16 +59,16 @@ def build_endpoint(encode: Encode, observe_stage: Callable[[str, float], None]) 
             truncate=wanted.truncate,
         )
         started = time.perf_counter()
-        content = to_body(answer, wanted.encoding_format)
+        content = await to_body(answer, wanted.encoding_format)
         observe_stage("serialise", time.perf_counter() - started)
         return content
 
     return create_embeddings
 
 
-def to_body(answer: Embeddings, encoding_format: str) -> bytes:
+async def to_body(answer: Embeddings, encoding_format: str) -> bytes:
     """
-    Write an answer as OpenAI's list object.
+    Write an answer as OpenAI's list object; between parts of a long one others get their turn.
 
     Args:
         answer: The vectors.
@@ -72,18 +79,18 @@ def to_body(answer: Embeddings, encoding_format: str) -> bytes:
         JSON.
     """
     encode = to_base64 if encoding_format == "base64" else to_numbers
-    return orjson.dumps(
-        {
-            "object": "list",
-            "data": [
-                {"object": "embedding", "index": index, "embedding": encode(vector)}
-                for index, vector in enumerate(answer.vectors)
-            ],
-            "model": answer.model.name,
-            "usage": {"prompt_tokens": answer.prompt_tokens, "total_tokens": answer.prompt_tokens},
-        },
-        option=orjson.OPT_SERIALIZE_NUMPY,
-    )
+    parts = []
+    for first in range(0, len(answer.vectors), TURN_VECTORS):
+        if first:
+            await asyncio.sleep(0)
+        data = [
+            {"object": "embedding", "index": index, "embedding": encode(vector)}
+            for index, vector in enumerate(answer.vectors[first : first + TURN_VECTORS], first)
+        ]
+        parts.append(orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1])
+    usage = {"prompt_tokens": answer.prompt_tokens, "total_tokens": answer.prompt_tokens}
+    rest = orjson.dumps({"model": answer.model.name, "usage": usage})
+    return b"".join((b'{"object":"list","data":[', b",".join(parts), b"],", rest[1:]))
 
 
 def to_base64(vector: bytes) -> str:

@@ -81,7 +81,7 @@ def test_each_alert_has_a_page() -> None:
 def test_rules_ask_for_metrics_that_exist() -> None:
     """A renamed metric would silence an alert without a word."""
     metrics = Metrics()
-    metrics.watch("facade_queue_depth", "As the façade has it.", lambda: 0)
+    metrics.watch_each("facade_queue_depth", "As the façade has it.", "lane", dict)
     metrics.watch("facade_triton_up", "As the façade has it.", lambda: 1)
     metrics.watch("facade_triton_endpoint_ejected", "As the façade has it.", lambda: 0)
     metrics.watch("facade_triton_certificate_end_timestamp_seconds", "As the façade has it.", lambda: 0)

@@ -43,12 +43,15 @@ def test_what_does_not_fit_is_refused_with_a_wait() -> None:
 
 
 def test_a_large_request_can_enter_an_idle_service() -> None:
-    """Otherwise 2,048 texts would be refused for ever."""
+    """Whatever time it has: it can be in nobody's way. The next must fit into its own."""
     door = admission(limit=10)
-    door.enter(2048, ONE)
+    door.learn(waited_s=None, call_s=0.1, now=0.0, item_s=0.01)
+    door.enter(512, ONE, time_left_s=1)
 
-    with pytest.raises(Overloaded):
-        door.enter(100, ONE)
+    with pytest.raises(Overloaded) as caught:
+        door.enter(100, ONE, time_left_s=3)
+    assert caught.value.retry_after_s == pytest.approx(200 * 0.01 - 1.5, abs=1)
+    door.enter(100, ONE, time_left_s=5)
 
 
 def test_a_large_request_shuts_no_small_one_out() -> None:
@@ -83,7 +86,8 @@ def test_a_bound_in_the_way_grows_while_waits_are_short() -> None:
     door.learn(waited_s=0.01, call_s=0.05, now=1.0)
     assert door.limit == 20
 
-    door.enter(19, ONE)
+    for _ in range(19):
+        door.enter(1, ONE)
     door.learn(waited_s=0.01, call_s=0.05, now=2.0)
     assert door.limit == 22
 

@@ -100,7 +100,7 @@ async def test_what_gathers_while_busy_leaves_together() -> None:
     waiting = [asyncio.create_task(batcher.submit([i], deadline=in_seconds(10))) for i in (1, 2, 3)]
     await settle()
 
-    assert batcher.queue_depth == 3
+    assert batcher.queue_depths() == {"small": 3, "large": 0}
     model.gate.set()
 
     assert await asyncio.gather(first, *waiting) == [[0], [2], [4], [6]]

@@ -46,14 +46,28 @@ def test_weights_share_within_a_priority() -> None:
 
 
 def test_a_large_request_does_not_stand_before_a_small_one() -> None:
-    """Within a tier, requests take turns."""
+    """Small ones have a lane of their own, and don't have all of it."""
     queue: FairQueue[str] = FairQueue()
     queue.push(["large"] * 2048, Share())
-    queue.push(["small"], Share())
+    for _ in range(100):
+        queue.push(["small"], Share())
 
-    order = [queue.pop() for _ in range(TURN_ITEMS + 1)]
+    order = [queue.pop() for _ in range(100)]
 
-    assert order[-1] == "small"
+    assert order[0] == "small"
+    assert Counter(order)["small"] == pytest.approx(75, abs=TURN_ITEMS)
+
+
+def test_large_requests_take_turns() -> None:
+    """One of 20 isn't behind all of one of 2,048."""
+    queue: FairQueue[str] = FairQueue()
+    queue.push(["huge"] * 2048, Share())
+    queue.push(["large"] * 20, Share())
+
+    order = [queue.pop() for _ in range(6 * TURN_ITEMS)]
+
+    assert order.count("large") == 20
+    assert queue.depths() == {"small": 0, "large": 2068 - len(order)}
 
 
 def test_an_idle_tier_saves_up_no_turns() -> None:

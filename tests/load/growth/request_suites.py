@@ -194,7 +194,7 @@ def run_texts(bench: Bench) -> Growth:
         ),
         axis="texts a request",
         figures=[
-            Figure("facade_cpu_us_a_text", "façade CPU, µs a text", REFUSED_WHOLE),
+            Figure("facade_cpu_us_a_text", "façade CPU, µs a text"),
             Figure("refused_a_request", "refusals for each answer", decimals=1, is_cost=False),
             Figure("known_facade_cpu_us_a_text", "façade CPU, all known, µs a text"),
             Figure("triton_cpu_us_a_text", "Triton CPU, µs a text"),
@@ -211,18 +211,13 @@ def run_texts(bench: Bench) -> Growth:
     )
 
 
-REFUSED_WHOLE = (
-    "A request of more than some 256 texts fills the model's bound alone, so the other caller's is refused meanwhile "
-    "and comes back: what was read and looked up for it is paid again."
-)
 STANDSTILL = (
-    "All answers of one request are read, written as base64 and JSON and sent in one turn of the event loop; sampled "
-    "where it stood still, half of the time was in to_body of routes/embeddings.py, a sixth in Answer.from_bytes, the "
-    "rest in the socket and in the bookkeeping of the cache. On cores that the model uses too that takes longer still."
+    "All answers of one request are looked up, kept and sent in a few turns of the event loop. On cores that the model "
+    "uses too that takes longer still."
 )
 TURNS = (
-    "A new text waits for the calls under way and then shares one: two calls of up to 64 texts, however large the "
-    "others' requests are (requests take turns by 8 texts); what is beyond is the standstill."
+    "A new text waits for the calls under way and then shares one: two calls, which are kept short while small requests "
+    "come; what is beyond is the standstill."
 )
 
 
