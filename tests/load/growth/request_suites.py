@@ -216,8 +216,8 @@ STANDSTILL = (
     "uses too that takes longer still."
 )
 TURNS = (
-    "A new text waits for the calls under way and then shares one: two calls, which are kept short while small requests "
-    "come; what is beyond is the standstill."
+    "A new text waits for the calls under way and then shares one: two calls, which are kept short while small "
+    "requests come; what is beyond is the standstill."
 )
 
 
