@@ -157,6 +157,9 @@ class Catalogue:
 
     _has_looked: bool = False
 
+    _complaints: dict[str, str] = field(default_factory=dict)
+    """Why models can't be called that look like ours, by name: each reason is logged once."""
+
     async def refresh(self) -> None:
         """
         Look once.
@@ -173,9 +176,7 @@ class Catalogue:
             raise
         if not self.is_current:
             log.info("triton_found", extra={"models": [d.name for d in descriptions]})
-        self.models = {
-            model.name: model for model in map(_to_served_model, descriptions) if model is not None
-        }
+        self.models = self._to_served(descriptions)
         self.described = {model.name: model for model in descriptions if model.ready_versions}
         self.is_current = self.has_loaded = True
 
@@ -285,6 +286,24 @@ class Catalogue:
             )
         return model
 
+    def _to_served(self, descriptions: Sequence[ModelDescription]) -> dict[str, ServedModel]:
+        """Take those that can be called; log, once, why others can't that look like ours."""
+        served: dict[str, ServedModel] = {}
+        complaints: dict[str, str] = {}
+        for description in descriptions:
+            try:
+                model = _to_served_model(description)
+            except _CardUnusable as error:
+                complaints[description.name] = str(error)
+                continue
+            if model is not None:
+                served[model.name] = model
+        for name, reason in complaints.items():
+            if self._complaints.get(name) != reason:
+                log.error("model_card_unusable", extra={"model": name, "reason": reason})
+        self._complaints = complaints
+        return served
+
     @staticmethod
     def _not_found(name: str, served: Sequence[str]) -> ModelNotFound:
         return ModelNotFound(
@@ -302,18 +321,28 @@ _BARE_CARD = json.dumps({"task": "text-generation"})
 """Of a model that somebody put behind Triton's vLLM backend without us."""
 
 
+class _CardUnusable(Exception):
+    """A model has a card, and it says what can't be; the message says what."""
+
+
 def _to_served_model(description: ModelDescription) -> ServedModel | None:
-    """A description with a readable card, or of one that vLLM's backend serves without a card; None otherwise."""
+    """
+    Read a model's card, or that of one that vLLM's backend serves without a card.
+
+    Returns:
+        The model; None if it isn't ready, or has no card because it isn't ours.
+
+    Raises:
+        _CardUnusable: If it can't be called as its card says.
+    """
     if not description.ready_versions or (description.model_card is None and not description.can_generate):
         return None
     try:
         card = msgspec.json.decode(description.model_card or _BARE_CARD, type=ModelCard)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        log.exception("model_card_unreadable", extra={"model": description.name})
-        return None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _CardUnusable(f"its card can't be read: {error}") from None
     if card.task == "text-generation" and not description.can_generate:
-        log.error("model_contract_unknown", extra={"model": description.name})
-        return None
+        raise _CardUnusable("its card says text-generation, and its inputs are not those of a generator")
     return ServedModel(
         name=description.name,
         versions=description.ready_versions,

@@ -75,6 +75,24 @@ async def test_a_broken_card_hides_its_model_only(card: str) -> None:
     assert list(catalogue.models) == ["good"]
 
 
+async def test_a_broken_card_is_complained_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """With the reason, and again if it is broken in another way; Triton is asked every second."""
+    broken = [
+        ModelDescription("broken", (1,), 8, is_decoupled=False, model_card=card)
+        for card in ("{", '{"task": 1}')
+    ]
+    backend = Described(broken[0])
+    catalogue = Catalogue(backend, 1)
+    for model in (broken[0], broken[0], broken[1], broken[1], described("broken", task="embedding")):
+        backend.models = [model]
+        await catalogue.refresh()
+
+    complaints = [record for record in caplog.records if record.msg == "model_card_unusable"]
+    assert [record.exc_info for record in complaints] == [None, None]
+    assert "truncated" in complaints[0].__dict__["reason"]
+    assert "$.task" in complaints[1].__dict__["reason"]
+
+
 async def test_before_the_first_answer_nothing_is_known() -> None:
     """A Triton that was never reached is not "no such model"."""
     backend = Described(described("m", task="embedding"))
