@@ -158,11 +158,11 @@ def write_markdown(shown: Preview) -> str:
         f"What this command writes, as `--dry-run` prints it. **{_state(shown.target)}**",
         _block("sh", command),
         "## Files",
-        _block("", "\n".join(shown.files)),
+        _block("text", "\n".join(shown.files)),
         f"## {shown.options.name}/config.pbtxt",
-        _block("", to_text(shown.door_config)),
+        _block("pbtxt", to_text(shown.door_config)),
         f"## {shown.options.core_name}/config.pbtxt",
-        _block("", to_text(shown.core_config)),
+        _block("pbtxt", to_text(shown.core_config)),
         f"## {shown.options.name}/{shown.version}/door.json",
         _block("json", json.dumps(shown.door_settings, indent=2)),
     ]
@@ -283,12 +283,12 @@ def _build_words(shown: Preview) -> list[str]:
         (
             f"The export itself builds the plan, on a machine with {shown.target.title} and TensorRT "
             f"{software.tensorrt} ({software.tensorrt_install}). A version that was exported for onnxruntime gets it "
-            "there by:"
+            "there by the command below. *Not run here: it needs that GPU.*"
         ),
         _block("sh", f"triton-export build-plan {name} --target {shown.options.target}"),
         (
             "One repository can serve several kinds of GPU: each adds its own plan to the same version, and Triton "
-            "picks it by compute capability (`cc_model_filenames`)."
+            "picks it by compute capability (`cc_model_filenames`). *Not run here: it needs that other GPU.*"
         ),
         _block("sh", f"triton-export build-plan {name} --target {other}    # on that machine"),
     ]
@@ -310,7 +310,9 @@ def _serve_words(shown: Preview) -> list[str]:
         f"  {_image(shown)} \\",
         f'  sh -c "{inner} --model-control-mode=explicit --load-model=*"',
     ]
-    words = [_block("sh", "\n".join(lines)), f"Versions: {shown.target.software.source}."]
+    needed = "Docker and that GPU" if shown.target.is_gpu else "Docker"
+    words = [f"*Not run here: it needs {needed}.*"]
+    words += [_block("sh", "\n".join(lines)), f"Versions: {shown.target.software.source}."]
     if shown.options.accelerator == "tensorrt":
         words.append(
             "The first start builds an engine for minutes, before the model is ready; keep the cache's folder, and "

@@ -70,7 +70,8 @@ def test_every_examples_config_is_parsed_back(name: str) -> None:
     """What the pages show is what Triton's parser reads; each is marked as not run."""
     page = (EXAMPLES / f"{name}.md").read_text(encoding="utf-8")
     door, core = (
-        from_text(text) for text in re.findall(r"config\.pbtxt\n\n```\n(.*?)\n```", page, flags=re.DOTALL)
+        from_text(text)
+        for text in re.findall(r"config\.pbtxt\n\n```pbtxt\n(.*?)\n```", page, flags=re.DOTALL)
     )
     assert (door.name, core.name) == ("minilm", "minilm_core")
     assert "Not run here" in page

@@ -1,0 +1,27 @@
+"""Every command and program that pages show runs, against a real stack, and prints what they show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.docs.pages import PAGES, find_blocks
+
+if TYPE_CHECKING:
+    from tests.e2e.docs.running import Terminal
+
+pytestmark = pytest.mark.e2e
+
+TRANSLATED = "README.zh.md"
+"""Its blocks are those of README.md (test_pages.py), which are run once."""
+
+RUNNABLE = [page for page in PAGES if page != TRANSLATED and any(block.is_run for block in find_blocks(page))]
+
+
+@pytest.mark.parametrize("page", RUNNABLE)
+def test_a_page_runs(page: str, terminal: Terminal) -> None:
+    """From its first block to its last, each with the exit code 0 and the output that is shown."""
+    for block in find_blocks(page):
+        if block.is_run:
+            terminal.run(block)
