@@ -16,7 +16,7 @@ READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.
 LOCAL := $(PYTHON) -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint types layers deploy-check all-extras check bench bench-peers bench-decoder bench-growth load chaos soak fuzz test-network dashboards test-clients clean
+.PHONY: help serve install test lint types layers deploy-check all-extras check bench bench-peers bench-decoder bench-growth load chaos soak fuzz reference test-network dashboards test-clients clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,10 @@ dashboards:  ## write Grafana's dashboards, and draw them from a stack under loa
 	@$(LOCAL) install export test
 	$(VENV)/python -m deploy.grafana
 	$(VENV)/python -m tests.deploy.draw_dashboards $(DASHBOARDS)
+
+reference:  ## write docs/reference from the code
+	@$(LOCAL) install export test
+	$(VENV)/python -m docs.reference
 
 test-network:  ## several Tritons under faults that last, for minutes; network namespaces need root
 	@$(LOCAL) install export test

@@ -256,16 +256,10 @@ def _watch(
     metrics: Metrics, catalogue: Catalogue, encode: Encode, generate: Generate, tls: TlsFiles | None
 ) -> None:
     """Add the gauges that are looked up."""
-    metrics.watch(
-        "facade_triton_up", "1 while Triton answers, else 0.", lambda: catalogue.is_current, mode="livemin"
-    )
-    metrics.watch(
-        "facade_generations_running", "Answers that wait or are written now.", lambda: generate.running
-    )
-    metrics.watch("facade_tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
-    metrics.watch_each(
-        "facade_queue_depth", "Items that wait for a call to Triton.", "lane", encode.queue_depths
-    )
+    metrics.watch("facade_triton_up", lambda: catalogue.is_current)
+    metrics.watch("facade_generations_running", lambda: generate.running)
+    metrics.watch("facade_tasks", lambda: len(asyncio.all_tasks()))
+    metrics.watch_each("facade_queue_depth", encode.queue_depths)
     if isinstance(catalogue.backend, EndpointPool):
         _watch_endpoints(metrics, catalogue.backend)
     if tls is not None:
@@ -276,12 +270,7 @@ def _watch_certificate(metrics: Metrics, tls: TlsFiles) -> None:
     """Add the end of the certificate that Triton is shown: it is read once, and one that is over ends every call."""
     end = certificate_end(tls)
     if end is not None:
-        metrics.watch(
-            "facade_triton_certificate_end_timestamp_seconds",
-            "When the certificate that Triton is shown is over, in seconds since 1970.",
-            lambda: end,
-            mode="livemin",
-        )
+        metrics.watch("facade_triton_certificate_end_timestamp_seconds", lambda: end)
 
 
 def _width_of(triton: TritonBackend) -> Callable[[], int]:
@@ -291,20 +280,10 @@ def _width_of(triton: TritonBackend) -> Callable[[], int]:
 
 def _watch_endpoints(metrics: Metrics, pool: EndpointPool) -> None:
     """Add the gauges of several Tritons."""
-    metrics.watch("facade_triton_endpoints", "Tritons that are known.", lambda: pool.known_count, "livemax")
-    metrics.watch(
-        "facade_triton_endpoints_up", "Tritons that get calls.", lambda: pool.up_count, mode="livemin"
-    )
-    metrics.watch_each(
-        "facade_triton_endpoint_ejected",
-        "1 while a Triton gets no calls because it failed, else 0.",
-        "endpoint",
-        pool.ejected,
-        mode="livemax",
-    )
-    metrics.watch_each(
-        "facade_triton_endpoint_calls_in_flight", "Calls under way at a Triton.", "endpoint", pool.in_flight
-    )
+    metrics.watch("facade_triton_endpoints", lambda: pool.known_count)
+    metrics.watch("facade_triton_endpoints_up", lambda: pool.up_count)
+    metrics.watch_each("facade_triton_endpoint_ejected", pool.ejected)
+    metrics.watch_each("facade_triton_endpoint_calls_in_flight", pool.in_flight)
 
 
 def _write_out(request_log: RequestLog, metrics: Metrics) -> None:

@@ -19,6 +19,8 @@ TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6,
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Powers of two, as batches are bounded by them."""
 
+SEVERAL_TRITONS = "with several Tritons"
+
 GaugeMode = Literal["livesum", "livemin", "livemax"]
 """How the values of several workers become one; of those that live."""
 
@@ -57,6 +59,9 @@ class GaugeFamily(NamedTuple):
 
     mode: GaugeMode
     """How the values of several workers become one."""
+
+    condition: str = ""
+    """When a façade has it at all; empty for always."""
 
 
 COUNTERS: Mapping[str, CounterFamily] = {
@@ -154,3 +159,25 @@ GAUGES: Mapping[str, GaugeFamily] = {
     "facade_requests_in_flight": GaugeFamily("Requests being answered now.", (), "livesum"),
 }
 """By name."""
+
+WATCHED: Mapping[str, GaugeFamily] = {
+    "facade_triton_up": GaugeFamily("1 while Triton answers, else 0.", (), "livemin"),
+    "facade_generations_running": GaugeFamily("Answers that wait or are written now.", (), "livesum"),
+    "facade_tasks": GaugeFamily("Tasks of the event loop.", (), "livesum"),
+    "facade_queue_depth": GaugeFamily("Items that wait for a call to Triton.", ("lane",), "livesum"),
+    "facade_triton_endpoints": GaugeFamily("Tritons that are known.", (), "livemax", SEVERAL_TRITONS),
+    "facade_triton_endpoints_up": GaugeFamily("Tritons that get calls.", (), "livemin", SEVERAL_TRITONS),
+    "facade_triton_endpoint_ejected": GaugeFamily(
+        "1 while a Triton gets no calls because it failed, else 0.", ("endpoint",), "livemax", SEVERAL_TRITONS
+    ),
+    "facade_triton_endpoint_calls_in_flight": GaugeFamily(
+        "Calls under way at a Triton.", ("endpoint",), "livesum", SEVERAL_TRITONS
+    ),
+    "facade_triton_certificate_end_timestamp_seconds": GaugeFamily(
+        "When the certificate that Triton is shown is over, in seconds since 1970.",
+        (),
+        "livemin",
+        "with a certificate for Triton",
+    ),
+}
+"""By name; of those that are looked up when they are needed, and that a façade has only where there is what to see."""

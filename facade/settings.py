@@ -32,6 +32,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FACADE_", extra="ignore", hide_input_in_errors=True)
 
+    # Where it listens...
+
     environment: Literal["production", "development"] = "production"
     """`development` serves ``/docs`` and ``/openapi.json`` to anybody; `production` does not serve them."""
 
@@ -49,6 +51,8 @@ class Settings(BaseSettings):
 
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = 9464
     """Port that serves ``/metrics`` alone, without a key; empty for none. 9464 is OpenTelemetry's for Prometheus."""
+
+    # Triton...
 
     triton_url: str = "127.0.0.1:8001"
     """
@@ -68,6 +72,8 @@ class Settings(BaseSettings):
     triton_tls_key_file: Path | None = None
     """PEM file with that certificate's private key, without a passphrase."""
 
+    # Who may call...
+
     api_key: SecretStr | None = None
     """The one key that may call, through ``X-API-Key`` or ``Authorization: Bearer``."""
 
@@ -83,8 +89,13 @@ class Settings(BaseSettings):
     trusted_proxies: CommaSeparated = ()
     """Networks of the load balancers whose ``X-Forwarded-For`` is believed; empty ignores the header."""
 
+    public_paths: Annotated[frozenset[str], NoDecode] = frozenset({"/health/live", "/health/ready"})
+    """Exact paths that need no key, comma separated. Everything else is denied without one."""
+
     failures_per_minute: Annotated[int, Field(ge=1)] = 30
     """Requests with a wrong or missing key that one address may send in a minute."""
+
+    # Redis and quotas...
 
     redis_url: SecretStr | None = None
     """
@@ -98,11 +109,7 @@ class Settings(BaseSettings):
     replicas: Annotated[int, Field(ge=1)] = 1
     """Façades that share the quotas; while Redis is away, each of them grants its part of every limit."""
 
-    host_quotas_file: Path | None = None
-    """Where the workers of one façade count quotas together. Set by their parent, not by operators."""
-
-    worker_index: Annotated[int, Field(ge=0)] = 0
-    """Which of several workers this process is. Set by their parent, not by operators."""
+    # Cache...
 
     cache: bool = True
     """Whether answers are kept."""
@@ -112,17 +119,10 @@ class Settings(BaseSettings):
     What a worker keeps in memory. An embedding of 384 numbers takes 2 KiB with its key, so 64 MiB hold some 30,000.
     """
 
-    public_paths: Annotated[frozenset[str], NoDecode] = frozenset({"/health/live", "/health/ready"})
-    """Exact paths that need no key, comma separated. Everything else is denied without one."""
+    # Sizes...
 
     body_limit_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
     """Largest request body. At 8 MiB, 2,048 texts may have 4 KiB each."""
-
-    default_timeout_s: Annotated[float, Field(gt=0)] = 30.0
-    """Deadline of a request that brings no ``X-Request-Timeout`` header, in seconds."""
-
-    max_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """A longer ``X-Request-Timeout`` is cut to this, in seconds. 600 is what the OpenAI client waits."""
 
     max_inputs: Annotated[int, Field(ge=1)] = 2048
     """Most inputs in one request; OpenAI's bound for embeddings."""
@@ -135,6 +135,16 @@ class Settings(BaseSettings):
 
     max_image_bytes: Annotated[int, Field(ge=1)] = 4 * 1024 * 1024
     """Largest single image file, in bytes. With base64's third more it fits `body_limit_bytes`."""
+
+    # Deadlines...
+
+    default_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Deadline of a request that brings no ``X-Request-Timeout`` header, in seconds."""
+
+    max_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """A longer ``X-Request-Timeout`` is cut to this, in seconds. 600 is what the OpenAI client waits."""
+
+    # Work under way...
 
     calls_in_flight: Annotated[int, Field(ge=1)] = 2
     """
@@ -151,11 +161,15 @@ class Settings(BaseSettings):
     what a model does at once is its slots, and the rest only waits.
     """
 
+    # Models...
+
     catalogue_interval_s: Annotated[float, Field(gt=0)] = 1.0
     """How often Triton is asked which models it has, in seconds."""
 
     default_model: str | None = None
     """What ``POST /predict`` uses when the request names no model and Triton serves several."""
+
+    # Connections and stopping...
 
     keep_alive_s: Annotated[int, Field(ge=1)] = 75
     """Idle seconds before a connection is closed. Keep it above the load balancer's own idle time-out."""
@@ -169,11 +183,21 @@ class Settings(BaseSettings):
     shutdown_grace_s: Annotated[int, Field(ge=0)] = 30
     """Seconds that requests in flight get to finish after the listener closed."""
 
+    # Traces and logs...
+
     otlp_endpoint: str | None = None
     """Where traces go (OTLP over HTTP, such as ``http://collector:4318``); without it nothing is traced."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log line that is written."""
+
+    # Set by the façade itself, for its workers...
+
+    host_quotas_file: Path | None = None
+    """Where the workers of one façade count quotas together. Set by their parent, not by operators."""
+
+    worker_index: Annotated[int, Field(ge=0)] = 0
+    """Which of several workers this process is. Set by their parent, not by operators."""
 
     @field_validator("public_paths", mode="before")
     @classmethod

@@ -19,7 +19,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from facade.metric_families import COUNTERS, GAUGES, HISTOGRAMS
+from facade.metric_families import COUNTERS, GAUGES, HISTOGRAMS, WATCHED
 from facade.tallies import CounterTally, HistogramTally, LevelTally
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from facade.metric_families import GaugeMode
+    from facade.metric_families import GaugeFamily
 
 BREAKER_VALUES = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
 
@@ -75,16 +75,7 @@ class Metrics:
             )
             for name, family in HISTOGRAMS.items()
         }
-        self._gauges = {
-            name: Gauge(
-                name,
-                family.description,
-                family.labels,
-                registry=self.registry,
-                multiprocess_mode=family.mode,
-            )
-            for name, family in GAUGES.items()
-        }
+        self._gauges = {name: self._make_gauge(name, family) for name, family in GAUGES.items()}
         self.in_flight = LevelTally(self._gauges["facade_requests_in_flight"])
         self._tallies.append(self.in_flight)
         self._versions: set[tuple[str, int]] = set()
@@ -212,48 +203,32 @@ class Metrics:
         """Count tokens read (``in``) or written (``out``) by a model."""
         self._inc("facade_tokens_total", model, direction)(tokens)
 
-    def watch(
-        self, name: str, description: str, read: Callable[[], float], mode: GaugeMode = "livesum"
-    ) -> None:
+    def watch(self, name: str, read: Callable[[], float]) -> None:
         """
         Add a gauge whose value is looked up when it is needed.
 
         Args:
-            name: The metric's name.
-
-            description: Its help text.
+            name: One of `metric_families.WATCHED`.
 
             read: Gives the value.
-
-            mode: How the values of several workers become one.
         """
-        gauge = Gauge(name, description, registry=self.registry, multiprocess_mode=mode)
-        self._watched.append((gauge, read))
+        self._watched.append((self._make_gauge(name, WATCHED[name]), read))
 
-    def watch_each(
-        self,
-        name: str,
-        description: str,
-        label: str,
-        read: Callable[[], Mapping[str, float]],
-        mode: GaugeMode = "livesum",
-    ) -> None:
+    def watch_each(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
         """
         Add a gauge with a series for each of several things that come and go.
 
         Args:
-            name: The metric's name.
-
-            description: Its help text.
-
-            label: What its series differ in.
+            name: One of `metric_families.WATCHED`, with one label.
 
             read: Gives the values by label; what was there and isn't any more is 0.
-
-            mode: How the values of several workers become one.
         """
-        gauge = Gauge(name, description, (label,), registry=self.registry, multiprocess_mode=mode)
-        self._watched_groups.append((gauge, read, set()))
+        self._watched_groups.append((self._make_gauge(name, WATCHED[name]), read, set()))
+
+    def _make_gauge(self, name: str, family: GaugeFamily) -> Gauge:
+        return Gauge(
+            name, family.description, family.labels, registry=self.registry, multiprocess_mode=family.mode
+        )
 
     def hand_on(self) -> None:
         """Tell prometheus_client what was counted since the last time; from any thread."""

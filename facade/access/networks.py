@@ -161,7 +161,7 @@ class NetworkList:
             PermissionDenied: If the lists don't let it in.
         """
         if not self.permits(address):
-            raise PermissionDenied("calls from this network are not allowed", code="network_not_allowed")
+            raise PermissionDenied("Calls from this network are not allowed.", code="network_not_allowed")
 
 
 def client_address(

@@ -1,0 +1,1 @@
+"""What people read; `reference` writes its part from the code."""
