@@ -146,7 +146,7 @@ def links(page: str) -> Iterator[tuple[int, str]]:
 
 def anchors(page: str) -> set[str]:
     """
-    List the fragments that lead to a page's headings, as GitHub makes them.
+    List the fragments that lead into a page: its headings', as GitHub makes them, and those of ``<a id="…">``.
 
     Args:
         page: Its path in the checkout.
@@ -154,8 +154,9 @@ def anchors(page: str) -> set[str]:
     Returns:
         The fragments, without ``#``.
     """
-    found: set[str] = set()
-    tokens = parse((CHECKOUT / page).read_text())
+    text = (CHECKOUT / page).read_text()
+    found = set(re.findall(r'<a id="([^"]+)"></a>', text))
+    tokens = parse(text)
     for opening, inline in pairwise(tokens):
         if opening.type != "heading_open":
             continue
