@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from facade import __version__, problems
 from facade.callers import Callers, build_cache
 from facade.errors import FacadeError, InvalidInput, MethodNotAllowed, RouteNotFound
+from facade.heartbeats import INTERVAL_S, Heartbeats
 from facade.inference.catalogue import Catalogue
 from facade.inference.encode import Encode
 from facade.inference.generate import Generate
@@ -141,7 +142,11 @@ def build_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # No connection is accepted before: one of several workers would refuse what the others, already ready, invited.
         await catalogue.look()
-        background = [asyncio.create_task(catalogue.follow()), asyncio.create_task(_sample_often(metrics))]
+        background = [
+            asyncio.create_task(catalogue.follow()),
+            asyncio.create_task(_sample_often(metrics)),
+            asyncio.create_task(_give_signs_of_life(settings)),
+        ]
         if cache is not None:
             background.append(asyncio.create_task(cache.follow_purges()))
         callers.start()
@@ -296,6 +301,16 @@ async def _sample_often(metrics: Metrics) -> NoReturn:
     while True:
         metrics.sample()
         await asyncio.sleep(SAMPLE_INTERVAL_S)
+
+
+async def _give_signs_of_life(settings: Settings) -> None:
+    """Count up for the parent, if there is one, as long as the event loop turns."""
+    if settings.heartbeats_file is None:
+        return
+    heartbeats = Heartbeats(settings.heartbeats_file)
+    while True:
+        heartbeats.beat(settings.worker_index)
+        await asyncio.sleep(INTERVAL_S)
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

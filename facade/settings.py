@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1)] = 1
     """Worker processes behind the port: 4 in production, 1 on a laptop."""
 
+    worker_patience_s: Annotated[float, Field(ge=2)] = 30.0
+    """Seconds without a sign of life after which one of several workers is killed and replaced."""
+
     metrics_host: str = "127.0.0.1"
     """Address of the metrics port; whoever can reach it reads the metrics without a key."""
 
@@ -110,7 +113,6 @@ class Settings(BaseSettings):
     """Façades that share the quotas; while Redis is away, each of them grants its part of every limit."""
 
     # Cache...
-
     cache: bool = True
     """Whether answers are kept."""
 
@@ -195,6 +197,9 @@ class Settings(BaseSettings):
 
     host_quotas_file: Path | None = None
     """Where the workers of one façade count quotas together. Set by their parent, not by operators."""
+
+    heartbeats_file: Path | None = None
+    """Where the workers of one façade give signs of life. Set by their parent, not by operators."""
 
     worker_index: Annotated[int, Field(ge=0)] = 0
     """Which of several workers this process is. Set by their parent, not by operators."""

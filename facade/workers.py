@@ -10,7 +10,8 @@ Rules that a later editor must keep:
 1. A worker's index is stable: its successor writes the same metric files, so counters go on and files don't pile up.
 2. Workers are in process groups of their own: a Ctrl-C reaches them through the parent alone, once.
 3. A worker dies with its parent (PR_SET_PDEATHSIG), also when that is killed.
-4. What a dead worker held of its callers' quotas is free as soon as the parent knows of its death.
+4. A worker that gives no sign of life is killed, and then replaced like any that died (`facade.heartbeats`).
+5. What a dead worker held of its callers' quotas is free as soon as the parent knows of its death.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import multiprocess
 
 from facade.access.host_table import HostTable, HostTableInvalid, create_table
+from facade.heartbeats import HEARTBEATS_VARIABLE, INTERVAL_S, Heartbeats, Watch, create_heartbeats
 from facade.telemetry import INDEX_VARIABLE, MULTIPROC_VARIABLE, serve_metrics
 
 if TYPE_CHECKING:
@@ -75,11 +78,16 @@ class Workers:
     count: int
     """How many."""
 
+    patience_s: float = 30.0
+    """Seconds without a sign of life after which a worker is replaced."""
+
     metrics_folder: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="triton-facade-metrics-"))
     """Where workers keep their counters, those of quotas included; removed at the end."""
 
     _running: dict[int, _Worker] = field(default_factory=dict)
     _quotas: HostTable | None = None
+    _heartbeats: Heartbeats | None = None
+    _is_over: threading.Event = field(default_factory=threading.Event)
     _is_stopping: bool = False
     _quick_deaths: int = 0
 
@@ -108,11 +116,13 @@ class Workers:
             signal.signal(number, self._forward)
         try:
             self._share_quotas()
+            self._watch_heartbeats()
             for index in range(self.count):
                 self._start(index)
             while self._running:
                 self._replace_next()
         finally:
+            self._is_over.set()
             for worker in self._running.values():
                 worker.process.kill()
                 worker.process.wait()
@@ -128,6 +138,33 @@ class Workers:
             self._quotas = HostTable(self._quotas_path)
         except (OSError, HostTableInvalid) as error:
             log.warning("quotas: workers can't count together (%s)", error)
+
+    def _watch_heartbeats(self) -> None:
+        """Have a thread look for workers that hang; without the file nobody does."""
+        path = self._heartbeats_path
+        try:
+            create_heartbeats(path, self.count)
+            self._heartbeats = Heartbeats(path)
+        except OSError as error:
+            log.warning("workers: none that hangs is noticed (%s)", error)
+            return
+        threading.Thread(target=self._kill_those_that_hang, args=(self._heartbeats,), daemon=True).start()
+
+    def _kill_those_that_hang(self, heartbeats: Heartbeats) -> None:
+        watch = Watch(max(2, round(self.patience_s / INTERVAL_S)))
+        while not self._is_over.wait(INTERVAL_S):
+            for index in watch.look(heartbeats.read()):
+                worker = self._running.get(index)
+                if worker is None or self._is_stopping:
+                    continue
+                log.error("worker_hung", extra={"worker": index, "patience_s": self.patience_s})
+                # Not by `Popen`, which would look whether it ended and take the news from those who wait for it.
+                with suppress(ProcessLookupError):
+                    os.kill(worker.process.pid, signal.SIGKILL)
+
+    @property
+    def _heartbeats_path(self) -> Path:
+        return Path(self.metrics_folder) / "heartbeats"
 
     @property
     def _quotas_path(self) -> Path:
@@ -146,6 +183,9 @@ class Workers:
         }
         if self._quotas is not None:
             environment[QUOTAS_VARIABLE] = str(self._quotas_path)
+        if self._heartbeats is not None:
+            self._heartbeats.begin(index)
+            environment[HEARTBEATS_VARIABLE] = str(self._heartbeats_path)
         process = subprocess.Popen(self.command, env=environment, process_group=0)  # noqa: S603  # our own command
         self._running[index] = _Worker(index, process, time.monotonic())
         if self._is_stopping:  # the signal came after the worker and before anybody knew of it

@@ -53,6 +53,7 @@ OUTSIDE = {
 """What the code reads besides, or others read for it; by variable."""
 
 INTERNAL = {
+    "FACADE_HEARTBEATS_FILE",
     "FACADE_HOST_QUOTAS_FILE",
     "FACADE_PARENT_PID",
     "FACADE_WORKER_INDEX",

@@ -137,7 +137,7 @@ def _run_workers(settings: Settings) -> int:
         command = [sys.executable, "-m", "facade", "serve", "--host", settings.host, "--port", str(port)]
         # The count too: a worker that has to count quotas alone grants its share of them.
         command += ["--triton-url", settings.triton_url, "--workers", str(settings.workers)]
-        workers = Workers(command, settings.workers)
+        workers = Workers(command, settings.workers, settings.worker_patience_s)
         if settings.metrics_port is not None:
             try:
                 workers.serve_metrics(settings.metrics_host, settings.metrics_port)

@@ -120,6 +120,20 @@ def test_a_worker_that_dies_is_replaced_and_its_counts_stay(service: Service) ->
     until(lambda: service.count() == 40, "all are counted")
 
 
+def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
+    """It lives and answers nobody, which the kernel finds nothing wrong with."""
+    service = Service(2, tmp_path, FACADE_API_KEY=KEY, FACADE_WORKER_PATIENCE_S="2")
+    try:
+        victim = service.worker_pids()[0]
+        os.kill(victim, signal.SIGSTOP)
+        until(lambda: victim not in service.worker_pids(), "it is killed")
+        until(lambda: len(service.worker_pids()) == 2, "another one runs")
+        until(service.is_up, "it listens")
+    finally:
+        service.process.kill()
+        service.process.communicate()
+
+
 def test_workers_grant_a_quota_together(tmp_path: Path) -> None:
     """A key's ten requests a minute are ten, over one kept connection or many, also after a worker was killed."""
     keys_file = tmp_path / "keys.yaml"
