@@ -16,7 +16,7 @@ READS_PREFLIGHT := import sys; sys.version_info >= (3, 7) or sys.exit("Python 3.
 LOCAL := $(PYTHON) -m deploy.local
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test lint types layers deploy-check all-extras check bench bench-peers bench-decoder bench-growth load chaos soak fuzz reference test-network dashboards test-clients clean
+.PHONY: help serve install test lint types layers deploy-check all-extras check bench bench-peers bench-decoder bench-growth load chaos soak fuzz reference beside-tests client-programs test-network dashboards test-clients clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,7 +59,15 @@ deploy-check:  ## every file in deploy/, by the tool that will read it
 all-extras:
 	@$(LOCAL) install export test lint deploy
 
-check: all-extras lint types layers deploy-check test  ## everything that CI runs
+# The tests wait for processes half of the time: what needs a processor goes on beside them.
+check: all-extras  ## everything that CI runs
+	@$(MAKE) --no-print-directory -j2 beside-tests test
+	@$(MAKE) --no-print-directory test-clients
+
+beside-tests: lint types layers deploy-check client-programs
+
+client-programs:
+	$(VENV)/python -m tests.clients.install
 
 bench:  ## measure on this machine, for minutes
 	@$(LOCAL) install export test
