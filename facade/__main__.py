@@ -6,6 +6,7 @@ import click
 
 from facade import __version__
 from facade.commands.cache import cache
+from facade.commands.doctor import doctor
 from facade.commands.keys import keys
 from facade.commands.serve import serve
 
@@ -19,6 +20,7 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(keys)
 main.add_command(cache)
+main.add_command(doctor)
 
 if __name__ == "__main__":
     main()

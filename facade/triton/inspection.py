@@ -86,6 +86,9 @@ def _to_index(response: pb.RepositoryIndexResponse) -> list[dict[str, str]]:
 
 QUESTIONS: Mapping[Topic, Question] = {
     "server": Question("ServerMetadata", lambda _name, _version: pb.ServerMetadataRequest(), to_json),
+    "server-ready": Question(
+        "ServerReady", lambda _name, _version: pb.ServerReadyRequest(), lambda response: bool(response.ready)
+    ),
     "index": Question("RepositoryIndex", lambda _name, _version: pb.RepositoryIndexRequest(), _to_index),
     "ready": Question(
         "ModelReady",

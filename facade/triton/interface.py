@@ -32,7 +32,7 @@ class Tensor:
 Parameter = bool | int | float | str
 """What the V2 protocol's parameters may be."""
 
-Topic = Literal["server", "index", "ready", "model", "config", "statistics"]
+Topic = Literal["server", "server-ready", "index", "ready", "model", "config", "statistics"]
 """What Triton can be asked about itself."""
 
 

@@ -82,6 +82,9 @@ class WireTriton(WireGeneration, GRPCInferenceServiceServicer):
         self.thawed.set()
         self.probes = 0
         """Times that somebody asked whether it lives."""
+        self.failed: dict[str, str] = {}
+        """Models that couldn't be loaded, and why."""
+        self.is_ready = True
         self.poison = "poison"
         self.port = 0
         self._server: grpc.aio.Server | None = None
@@ -110,6 +113,14 @@ class WireTriton(WireGeneration, GRPCInferenceServiceServicer):
         await self.thawed.wait()
         return pb.ServerLiveResponse(live=True)
 
+    async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
+        """Say whether all models are ready."""
+        return pb.ServerReadyResponse(ready=self.is_ready)
+
+    async def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
+        """Say who it is."""
+        return pb.ServerMetadataResponse(name="triton", version="2.51.0", extensions=["model_repository"])
+
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
         """List versions that are ready."""
         await self.thawed.wait()
@@ -117,6 +128,8 @@ class WireTriton(WireGeneration, GRPCInferenceServiceServicer):
         for name, model in self.models.items():
             for version in model["versions"]:
                 response.models.add(name=name, version=str(version), state="READY")
+        for name, reason in self.failed.items():
+            response.models.add(name=name, version="1", state="UNAVAILABLE", reason=reason)
         return response
 
     async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802  # the protocol's name
