@@ -36,6 +36,8 @@ from facade.routes import (
     plain_tasks,
     predict,
     rerank,
+    ui,
+    ui_state,
     v2,
     v2_about,
 )
@@ -50,7 +52,7 @@ from facade.triton.channel import TlsFiles, certificate_end
 from facade.triton.pool import EndpointPool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Collection
     from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request
@@ -174,11 +176,12 @@ def build_app(
     app.include_router(models.build_router(catalogue))
     infer = Infer(triton, catalogue, encode, split)
     app.include_router(v2_about.build_router(infer, catalogue, drain))
+    page = _add_page(app, catalogue, infer, split, settings)
 
     public_paths = settings.public_paths | (DOCS_PATHS if has_docs else frozenset())
     layers: ASGIApp = Direct(app, endpoints, _add_kserve(app, infer, generate, settings.body_limit_bytes))
     layers = Deadline(layers, settings.default_timeout_s, settings.max_timeout_s)
-    layers = callers.guard(layers, public_paths)
+    layers = callers.guard(layers, public_paths, page)
     layers = BodyLimit(layers, settings.body_limit_bytes)
     write_line = request_log.write if settings.log_level in {"debug", "info"} else drop_line
     layers = Observe(layers, metrics, drain, write_line, build_namer(app.router.routes))
@@ -211,6 +214,21 @@ def _add_kserve(
     find_infer = v2.build_finder(infer, body_limit_bytes)
     app.include_router(v2.build_router(find_infer))
     return first_of(find_infer, find_generate)
+
+
+def _add_page(
+    app: FastAPI, catalogue: Catalogue, infer: Infer, split: ReleaseSplit, settings: Settings
+) -> Collection[str]:
+    """Add the page to look at, if it is wanted; returns the paths that need no key."""
+    if not (settings.environment == "development" if settings.ui is None else settings.ui):
+        return ()
+    files = ui.load_files()
+    # Before the files: of two routes that a path fits, the first answers.
+    app.include_router(
+        ui_state.build_router(catalogue, infer, split, max_image_bytes=settings.max_image_bytes)
+    )
+    app.include_router(ui.build_router(files))
+    return files.keys()
 
 
 def _make_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], *, has_docs: bool) -> FastAPI:

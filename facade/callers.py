@@ -73,7 +73,7 @@ class Callers:
         """
         return self._file.ring if self._file is not None else self._ring
 
-    def guard(self, app: ASGIApp, public_paths: Collection[str]) -> ASGIApp:
+    def guard(self, app: ASGIApp, public_paths: Collection[str], page_paths: Collection[str] = ()) -> ASGIApp:
         """
         Put the layers that decide about callers around an application.
 
@@ -82,12 +82,15 @@ class Callers:
 
             public_paths: Exact paths that are served to anybody.
 
+            page_paths: Exact paths that need no key, and are served to the networks that may call.
+
         Returns:
             The outermost of the layers.
         """
         observe_stage = self._metrics.observe_stage
         layers: ASGIApp = Quota(app, self._quotas, observe_stage, self._metrics.count_refusal)
-        layers = Authenticate(layers, self.current_ring, self._guesses, public_paths, observe_stage)
+        keyless = {*public_paths, *page_paths}
+        layers = Authenticate(layers, self.current_ring, self._guesses, keyless, observe_stage)
         return Networks(layers, self._networks, self._trusted_proxies, public_paths)
 
     def start(self) -> None:

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     environment: Literal["production", "development"] = "production"
     """`development` serves ``/docs`` and ``/openapi.json`` to anybody; `production` does not serve them."""
 
+    ui: bool | None = None
+    """Whether the page at ``/ui`` is served, without a key; unset, `development` serves it and `production` doesn't."""
+
     host: str = "127.0.0.1"
     """Address to listen on. ``0.0.0.0`` opens the façade to the network."""
 
@@ -251,7 +254,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with http:// or https://")
         return value
 
-    @field_validator("metrics_port", mode="before")
+    @field_validator("metrics_port", "ui", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

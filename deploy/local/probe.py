@@ -71,12 +71,10 @@ def ask(host: str, port: int, key: str, model: ServedModel) -> str | None:
     Returns:
         None if an answer came; otherwise what came instead.
     """
-    # A façade on all addresses is asked at the nearest of them.
-    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
     method, path, question, read = _question(model)
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     try:
-        with closing(http.client.HTTPConnection(near, port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection(_nearest(host), port, timeout=10)) as connection:
             connection.request(method, path, None if question is None else json.dumps(question), headers)
             response = connection.getresponse()
             body = response.read()
@@ -89,6 +87,31 @@ def ask(host: str, port: int, key: str, model: ServedModel) -> str | None:
     except (ValueError, LookupError, TypeError):
         return f"200 without an answer: {body[:500].decode(errors='replace')}"
     return None if found else "200 with an empty answer"
+
+
+def has_page(host: str, port: int) -> bool:
+    """
+    Ask whether the façade serves its page; its own settings decide that.
+
+    Args:
+        host: Where the façade listens.
+
+        port: Its port.
+
+    Returns:
+        Whether it does.
+    """
+    try:
+        with closing(http.client.HTTPConnection(_nearest(host), port, timeout=10)) as connection:
+            connection.request("HEAD", "/ui")
+            return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _nearest(host: str) -> str:
+    """A façade on all addresses is asked at the nearest of them."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
 
 
 def _question(model: ServedModel) -> tuple[str, str, dict[str, Any] | None, Callable[[Any], Any]]:

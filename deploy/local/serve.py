@@ -26,7 +26,7 @@ from deploy.local.children import Facade, Janitor
 from deploy.local.console import Console
 from deploy.local.install import SERVE_EXTRAS, Places, install
 from deploy.local.model import EMBEDDING, GENERATION, ModelChoice, ServedModel, choose_model, export_all
-from deploy.local.probe import NotAnswering, wait_for_answer
+from deploy.local.probe import NotAnswering, has_page, wait_for_answer
 from deploy.local.steps import StepFailed, tail
 from deploy.local.triton import TritonFailed, TritonServer
 from deploy.local.watch import RESTART_WINDOW_S, RESTARTS, Restarts, TritonWatch, how_it_ended
@@ -189,8 +189,9 @@ class Supervisor:
             f"curl {options}{url}{path} {headers} -d {shlex.quote(body)}\n\n"
             for options, path, body in filter(None, map(_first_question, self.served))
         )
+        page = f"  page {url}/ui\n" if has_page(self.host, self.port) else ""
         return (
-            f"ready\n  URL  {url}\n  key  {self.key}\n\n{questions}"
+            f"ready\n  URL  {url}\n{page}  key  {self.key}\n\n{questions}"
             f"Logs are in {self.facade.log_path.parent}. Ctrl-C stops everything."
         )
 

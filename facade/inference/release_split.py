@@ -113,6 +113,24 @@ class ReleaseSplit:
         point = caller_point(caller_identity(context), model.name, canary)
         return canary if point < trial.release.canary_percent else model.version
 
+    def canary_state(self, model: ServedModel) -> str | None:
+        """
+        Say how a model's canary does, as far as this process has seen.
+
+        Args:
+            model: The model.
+
+        Returns:
+            ``trial``, ``not-ready``, ``dropped-errors`` or ``dropped-latency``, by what is worse; None without one.
+        """
+        release = model.card.release
+        if release is None or release.canary in {None, release.stable} or release.canary_percent <= 0:
+            return None
+        trial = self._trial_of(model)
+        if trial is None:
+            return "not-ready"
+        return f"dropped-{trial.test.finding}" if trial.is_dropped else "trial"
+
     def record(self, model: str, version: int, *, ok: bool | None, seconds: float, size: int = 0) -> None:
         """
         Take note of a call to Triton.

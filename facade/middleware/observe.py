@@ -31,7 +31,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Any other method is counted as OTHER, so that callers can't add labels."""
 
-PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
+PROBES = frozenset({"/health/live", "/health/ready", "/metrics", "/ui/state"})
 """Routes that machines ask every few seconds; a line is worth it only when the answer isn't fine."""
 
 LAST_FRAME_S = 1.0

@@ -8,6 +8,11 @@ import pytest
 
 from deploy.local.install import Places, install_triton
 from deploy.local.triton import CHECKOUT, TritonServer
+from export import pipeline
+from export.options import ExportOptions
+from export.progress import Progress
+from tests.export.tiny_model import make_tiny_classifier
+from tests.export.tiny_vit import make_tiny_vit
 from tests.stack import (
     KEY,
     MODEL_NAME,
@@ -24,6 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sentence_transformers import SentenceTransformer
+
+MOODS = {0: "sad", 1: "glad", 2: "<img src=x onerror=alert(1)> mad"}
+"""What `mood` tells apart; one label would be markup where it isn't kept a text."""
 
 __all__ = ["KEY", "Facade", "start_facade", "wait_ready"]
 
@@ -48,6 +56,24 @@ def _repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = tmp_path_factory.mktemp("repository")
     export_model(repository)
     export_tiny_chat(repository)
+    return repository
+
+
+@pytest.fixture(name="task_folders", scope="session")
+def _task_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Models with random weights and real architectures for three more tasks, by the name they are exported under."""
+    parent = tmp_path_factory.mktemp("originals")
+    names = {"mood": {"id2label": MOODS}, "judge": {"num_labels": 1}}
+    folders = {name: make_tiny_classifier(parent / name, **further) for name, further in names.items()}
+    return folders | {"pets": make_tiny_vit(parent / "pets")}
+
+
+@pytest.fixture(name="task_repository", scope="session")
+def _task_repository(task_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with all three."""
+    repository = tmp_path_factory.mktemp("tasks") / "repository"
+    for name, folder in task_folders.items():
+        pipeline.run_export(ExportOptions(str(folder), name, repository), Progress(None))
     return repository
 
 

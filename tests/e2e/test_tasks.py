@@ -14,15 +14,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from deploy.local.install import Places, install_triton
 from deploy.local.triton import CHECKOUT, TritonServer
-from export import pipeline
 from export.from_hub import find_model
 from export.options import ExportOptions
 from export.original_image import load_image_original
-from export.progress import Progress
 from export.runtime.image_encoder.images import decode
+from tests.e2e.conftest import MOODS
 from tests.export.runtime.image_encoder.pictures import make_picture, to_file
-from tests.export.tiny_model import make_tiny_classifier
-from tests.export.tiny_vit import LABELS, make_tiny_vit
+from tests.export.tiny_vit import LABELS
 from tests.stack import start_facade
 
 if TYPE_CHECKING:
@@ -33,27 +31,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-MOODS = {0: "sad", 1: "glad", 2: "mad"}
 TEXTS = ["the cat sat on the mat", "tree", "the other cats looked at it " * 6, "Ünïcode 世界"]
 
 
-@pytest.fixture(scope="module", name="folders")
-def _folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Three models with random weights and real architectures, by the name they are exported under."""
-    parent = tmp_path_factory.mktemp("originals")
-    names = {"mood": {"id2label": MOODS}, "judge": {"num_labels": 1}}
-    folders = {name: make_tiny_classifier(parent / name, **further) for name, further in names.items()}
-    return folders | {"pets": make_tiny_vit(parent / "pets")}
-
-
 @pytest.fixture(scope="module", name="facade")
-def _facade(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facade]:
+def _facade(task_repository: Path) -> Iterator[Facade]:
     """A façade before a real Triton that serves all three."""
-    repository = tmp_path_factory.mktemp("tasks") / "repository"
-    for name, folder in folders.items():
-        pipeline.run_export(ExportOptions(str(folder), name, repository), Progress(None))
     install_triton(Places(CHECKOUT), print)
-    with TritonServer(repository) as triton, start_facade(triton.grpc_url) as facade:
+    with TritonServer(task_repository) as triton, start_facade(triton.grpc_url) as facade:
         yield facade
 
 
@@ -69,14 +54,14 @@ def test_the_models_say_what_they_are_for(facade: Facade) -> None:
     assert {entry["id"] for entry in listed} == {"mood", "judge", "pets"}
 
 
-def test_texts_are_classified_as_transformers_does(facade: Facade, folders: dict[str, Path]) -> None:
+def test_texts_are_classified_as_transformers_does(facade: Facade, task_folders: dict[str, Path]) -> None:
     """Every label's score, for texts of several lengths in one request; one is longer than the model reads."""
     body = {"model": "mood", "input": TEXTS, "truncate": True}
     answer = ask(facade, "/v1/classify", body).json()
     too_long = ask(facade, "/v1/classify", {"model": "mood", "input": TEXTS})
 
-    tokenizer = AutoTokenizer.from_pretrained(folders["mood"])
-    model = AutoModelForSequenceClassification.from_pretrained(folders["mood"]).eval()
+    tokenizer = AutoTokenizer.from_pretrained(task_folders["mood"])
+    model = AutoModelForSequenceClassification.from_pretrained(task_folders["mood"]).eval()
     with torch.no_grad():
         encoded = tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
         expected = torch.softmax(model(**encoded).logits, dim=1).numpy()
@@ -87,11 +72,13 @@ def test_texts_are_classified_as_transformers_does(facade: Facade, folders: dict
     assert too_long.json()["error"]["param"] == "input[2]"
 
 
-def test_documents_are_ranked_as_the_cross_encoder_does(facade: Facade, folders: dict[str, Path]) -> None:
+def test_documents_are_ranked_as_the_cross_encoder_does(
+    facade: Facade, task_folders: dict[str, Path]
+) -> None:
     """Order and scores are those of sentence-transformers' own class."""
     answer = ask(facade, "/v1/rerank", {"model": "judge", "query": "the cat", "documents": TEXTS}).json()
 
-    original = CrossEncoder(str(folders["judge"]), device="cpu")
+    original = CrossEncoder(str(task_folders["judge"]), device="cpu")
     scores = original.predict([("the cat", text) for text in TEXTS], show_progress_bar=False)
     assert [found["index"] for found in answer["results"]] == np.argsort(-scores, kind="stable").tolist()
     np.testing.assert_allclose(
@@ -99,7 +86,7 @@ def test_documents_are_ranked_as_the_cross_encoder_does(facade: Facade, folders:
     )
 
 
-def test_images_are_classified_as_transformers_does(facade: Facade, folders: dict[str, Path]) -> None:
+def test_images_are_classified_as_transformers_does(facade: Facade, task_folders: dict[str, Path]) -> None:
     """JPEG, PNG and WebP of several sizes; through /v1/classify and /predict."""
     kinds = [("PNG", (64, 48)), ("JPEG", (30, 90)), ("WEBP", (33, 33))]
     files = [to_file(make_picture(*size, seed), kind) for seed, (kind, size) in enumerate(kinds)]
@@ -108,7 +95,9 @@ def test_images_are_classified_as_transformers_does(facade: Facade, folders: dic
     listed = ask(facade, "/v1/classify", {"model": "pets", "input": encoded}).json()["data"]
     plain = ask(facade, "/predict", {"model": "pets", "inputs": encoded[1]}).json()["result"]
 
-    source = find_model(ExportOptions(model=str(folders["pets"]), name="pets", repository=folders["pets"]))
+    source = find_model(
+        ExportOptions(model=str(task_folders["pets"]), name="pets", repository=task_folders["pets"])
+    )
     model, processor = load_image_original(source)
     with torch.no_grad():
         pixels = processor([decode(file) for file in files], return_tensors="pt")["pixel_values"]

@@ -28,6 +28,15 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.public_paths == {"/a", "/b"}
 
 
+def test_an_empty_choice_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose hands on what isn't set as an empty text."""
+    monkeypatch.setenv("FACADE_UI", "")
+    assert Settings().ui is None
+
+    monkeypatch.setenv("FACADE_UI", "true")
+    assert Settings().ui is True
+
+
 def test_a_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in a print nor in an error."""
     monkeypatch.setenv("FACADE_API_KEY", "hush")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploy.local.model import ServedModel
-from deploy.local.probe import NotAnswering, ask, wait_for_answer
+from deploy.local.probe import NotAnswering, ask, has_page, wait_for_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +26,9 @@ def _serve() -> Iterator[Callable[..., int]]:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                self.do_POST()
+
+            def do_HEAD(self) -> None:
                 self.do_POST()
 
             def do_POST(self) -> None:
@@ -75,6 +78,15 @@ def test_a_generator_is_asked_for_one_token(serve: Callable[..., int]) -> None:
 
     body = {"model": "tiny-chat", "prompt": "ready?", "max_tokens": 1, "temperature": 0}
     assert asked == [("/v1/completions", "Bearer secret", body)]
+
+
+def test_whether_there_is_a_page_is_asked(serve: Callable[..., int]) -> None:
+    """A façade that keeps it closed, or is gone, has none."""
+    closed_port = serve((401, {}))
+
+    assert has_page("0.0.0.0", serve((200, b"")))
+    assert not has_page("127.0.0.1", closed_port)
+    assert not has_page("127.0.0.1", 1)
 
 
 def test_any_other_model_has_to_be_known(serve: Callable[..., int]) -> None:

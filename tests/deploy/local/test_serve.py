@@ -180,6 +180,7 @@ def test_whatever_is_killed_comes_back(start: Callable[..., Served]) -> None:
     """Triton, the façade, the janitor, a stub of the door, the core and the decoder; then Ctrl-C ends it all."""
     served = start(API_KEY="my-own-key")
     assert "  key  my-own-key" in served.output()
+    assert f"  page http://127.0.0.1:{served.ports['PORT']}/ui\n" in served.output()
     assert "\x1b" not in served.output()
     assert [pid for pid in served.pids("my-own-key") if pid != served.make.pid] == []
     assert served.ask() == 200

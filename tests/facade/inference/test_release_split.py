@@ -70,6 +70,20 @@ async def test_without_a_canary_stable_answers(release: Release | None, versions
     assert ReleaseSplit().choose_version(served(release, versions), caller()) == 1
 
 
+def test_a_canarys_state_is_told() -> None:
+    """None without one; not ready, on trial, and dropped with what is worse."""
+    split = ReleaseSplit()
+    assert split.canary_state(served(None)) is None
+    assert split.canary_state(served(Release(1, 2, 0))) is None
+    assert split.canary_state(served(ALL, (1,))) == "not-ready"
+    assert split.canary_state(served(ALL)) == "trial"
+
+    for _ in range(100):
+        split.record("m", 1, ok=True, seconds=0.01)
+        split.record("m", 2, ok=False, seconds=0.01)
+    assert split.canary_state(served(ALL)) == "dropped-errors"
+
+
 async def test_raising_the_share_only_adds_callers() -> None:
     """Who got the canary keeps it; at 100 % all do, and the share is about what was asked for."""
     before: set[str] = set()

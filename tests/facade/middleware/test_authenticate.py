@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-PUBLIC = {"/health/live", "/health/ready", "/docs", "/openapi.json"}
+PUBLIC = {"/health/live", "/health/ready", "/docs", "/openapi.json", "/ui"}
 REQUEST = {"model": "minilm", "input": "a"}
 
 
