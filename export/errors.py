@@ -72,6 +72,10 @@ class ExtraMissing(ExportError):
     exit_code = 7
 
 
+INSTALL_EXTRA = "Install what converts models with: pip install 'triton-facade[export]'"
+"""The remedy of `ExtraMissing`. Where the project is installed, pip adds what the extra has."""
+
+
 class GpuNeeded(ExportError):
     """A plan can be built on the GPU that will serve it only, and this machine lacks the GPU or TensorRT."""
 

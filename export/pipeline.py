@@ -18,7 +18,7 @@ from typing import Any
 from export import from_hub, manifest, profiles, releases, targets, tensorrt_plan
 from export.artifacts import Draft, Graph, ParityReport, Publication, SourceModel, Speed, Trial
 from export.engines import CoreEngine, plan_file, shape_ranges
-from export.errors import ExtraMissing, ParityFailed, RepositoryError
+from export.errors import INSTALL_EXTRA, ExtraMissing, ParityFailed, RepositoryError
 from export.following import connected
 from export.options import ExportOptions, check_options
 from export.profiles import TargetProfile
@@ -88,7 +88,7 @@ def require_extra() -> None:
     """
     missing = [package for package in EXTRA_PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
-        raise ExtraMissing(f"Missing: {', '.join(missing)}. Install them with: pip install '.[export]'")
+        raise ExtraMissing(f"Missing: {', '.join(missing)}. {INSTALL_EXTRA}")
 
 
 @dataclass(frozen=True)

@@ -15,4 +15,9 @@ The façade: who may call a model, how often and how fast, and what an answer is
 - `commands`: the subcommands of ``triton-facade``.
 """
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("triton-facade")
+except PackageNotFoundError:  # run from a folder that isn't installed
+    __version__ = "unknown"

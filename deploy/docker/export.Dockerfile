@@ -8,14 +8,18 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/export \
-    && /opt/export/bin/python -m pip install setuptools==80.9.0
+    && /opt/export/bin/python -m pip install setuptools==80.9.0 setuptools-scm==10.3.4 vcs-versioning==2.6.0
 
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     mkdir facade export \
     && touch facade/__init__.py export/__init__.py \
     && /opt/export/bin/python -m pip install --no-build-isolation --extra-index-url "$TORCH_INDEX" \
         -c constraints.txt '.[export]'
+
+# There is no git in a build, so it is told the version: --build-arg VERSION=1.2.3.
+ARG VERSION=0.1.dev0
+ENV SETUPTOOLS_SCM_PRETEND_VERSION_FOR_TRITON_FACADE=$VERSION
 
 # `tune` and `report` measure through the façade's own client libraries, so both packages are here.
 COPY facade facade
@@ -48,12 +52,14 @@ USER 1000:1000
 
 # A100 and newer: the image that has the TensorRT of Triton 26.07. Not run here.
 FROM nvcr.io/nvidia/tensorrt:26.07-py3 AS a100-tensorrt
+ARG VERSION=0.1.dev0
 WORKDIR /src
 ENV PATH=/opt/export/bin:$PATH \
+    SETUPTOOLS_SCM_PRETEND_VERSION_FOR_TRITON_FACADE=$VERSION \
     PYTHONDONTWRITEBYTECODE=1 \
     HF_HOME=/var/cache/huggingface \
     HOME=/tmp
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 COPY facade facade
 COPY export export
 # The image's own packages stay visible: TensorRT is one of them.

@@ -7,21 +7,25 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/facade \
-    && /opt/facade/bin/python -m pip install setuptools==80.9.0
+    && /opt/facade/bin/python -m pip install setuptools==80.9.0 setuptools-scm==10.3.4 vcs-versioning==2.6.0
 
 # What it needs, in a layer of its own: a change of the code doesn't install it again. The packages are empty so far.
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     mkdir facade export \
     && touch facade/__init__.py export/__init__.py \
     && /opt/facade/bin/python -m pip install --no-build-isolation -c constraints.txt '.[otel]'
+
+# There is no git in a build, so it is told the version: --build-arg VERSION=1.2.3.
+ARG VERSION=0.1.dev0
+ENV SETUPTOOLS_SCM_PRETEND_VERSION_FOR_TRITON_FACADE=$VERSION
 
 COPY facade facade
 # The export CLI lives in an image of its own; pip goes, because nothing is installed any more.
 RUN rm -rf build ./*.egg-info \
     && /opt/facade/bin/python -m pip install --no-build-isolation --no-deps --force-reinstall . \
     && rm -rf /opt/facade/lib/python3.11/site-packages/export /opt/facade/bin/triton-export \
-    && /opt/facade/bin/python -m pip uninstall --yes setuptools pip
+    && /opt/facade/bin/python -m pip uninstall --yes setuptools-scm vcs-versioning setuptools pip
 
 FROM python:3.11.13-slim-bookworm
 

@@ -84,7 +84,9 @@ def test_wrong_requests_end_before_the_repository_is_made(options: ExportOptions
 def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the converters the message names them and the command that installs them."""
     monkeypatch.setattr(pipeline, "EXTRA_PACKAGES", ("json", "no_such_package"))
-    with pytest.raises(ExtraMissing, match=r"Missing: no_such_package\. .*pip install '\.\[export\]'"):
+    with pytest.raises(
+        ExtraMissing, match=r"Missing: no_such_package\. .*pip install 'triton-facade\[export\]'"
+    ):
         pipeline.require_extra()
 
 
