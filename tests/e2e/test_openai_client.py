@@ -69,7 +69,7 @@ def test_its_retries_wait_as_long_as_they_are_told(triton: TritonServer, tmp_pat
             "model": "tiny-chat",
             "messages": ASKED,
             "stream": True,
-            "max_tokens": 100,
+            "max_tokens": 900,  # seconds, however slow the machine: the place isn't free before it is let go
             "ignore_eos": True,
         }
         with httpx.stream("POST", f"{url}/chat/completions", json=asked, headers=facade.headers) as held:

@@ -175,6 +175,7 @@ class OpenLoop:
         for task in waiting:
             task.cancel()
         await asyncio.gather(timer, *tasks)
+        gc.enable()
         for connection in self._idle:
             connection.close()
         return self.result
