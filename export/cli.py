@@ -11,16 +11,22 @@ from export.commands.convert import export
 from export.commands.hardware import COMMANDS as HARDWARE_COMMANDS
 from export.commands.release import COMMANDS as RELEASE_COMMANDS
 from export.commands.report import report
-from export.commands.shared import EPILOG
 from export.commands.tune import tune
+from terminal.completion import completion_command
+from terminal.program import Program
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Turn a Hugging Face model into a Triton model repository that is proven equal to the original."""
+    """
+    Turn a Hugging Face model into a Triton model repository.
+
+    What is published is proven equal to the original. Exit codes stand in each command's help; 70 is a bug of ours.
+    """
 
 
 main.add_command(export)
 main.add_command(tune)
 for _command in (*RELEASE_COMMANDS, *HARDWARE_COMMANDS, report):
     main.add_command(_command)
+main.add_command(completion_command(main, "triton-export"))

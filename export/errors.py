@@ -95,15 +95,16 @@ class FilesChanged(ExportError):
 
 
 EXIT_CODES: dict[int, str] = {
-    0: "published (or already there, with --skip-existing)",
+    0: "done",
     2: "usage or bad input",
     3: "model not found or unreadable",
     4: "parity with the original failed",
     5: "model repository can't be read, written or locked",
     6: "model can't be converted",
     7: "the export extra isn't installed",
-    8: "this step needs the GPU that will serve the model; the message says what to run there",
-    9: "a running Triton didn't follow (--triton); the release is as it was",
-    10: "a version's files aren't those that were exported (verify)",
+    8: "this step needs the GPU that will serve the model",
+    9: "a running Triton didn't follow, so the release is as it was",
+    10: "a version's files aren't those that were exported",
+    130: "stopped by Ctrl-C",
 }
-"""Every exit code of `triton-export`, as its help prints them."""
+"""Every exit code of `triton-export`, as the commands' help prints them; 70 is a bug."""

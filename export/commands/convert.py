@@ -8,56 +8,83 @@ import click
 
 from export import options as asked
 from export.commands.generation import generation_options
-from export.commands.shared import EPILOG, errors_to_exit_codes, triton_option
+from export.commands.shared import (
+    errors_to_exit_codes,
+    exit_codes,
+    json_option,
+    offer,
+    repository_option,
+    triton_option,
+)
 from export.following import read_address
 from export.progress import Progress
-from export.targets import ACCELERATORS, PRECISIONS
+from export.targets import ACCELERATORS, AUTO, ENGINES, GENERATOR_PRECISIONS, PRECISIONS, TARGETS
+from terminal.program import command
 
 
-@click.command(epilog=EPILOG)
+@command(
+    short_help="Turn a model into a new version in the repository.",
+    headings={
+        "Model": ("name", "task", "revision", "model_id", "trust_remote_code"),
+        "Hardware": ("target", "precision", "engine", "accelerator"),
+        "Generators": ("max_model_len", "tensor_parallel_size", "dtype", "lora", "served_path"),
+        "Publishing": ("repository", "candidate", "tritons", "skip_existing", "dry_run", "as_json"),
+    },
+    examples=("triton-export export sentence-transformers/all-MiniLM-L6-v2 --name minilm",),
+    exit_codes=exit_codes(3, 4, 5, 6, 7, 8, 9),
+)
 @click.argument("model")
-@click.option("--name", required=True, help="Name of the model in Triton and in the API.")
-@click.option("--task", help=f"One of: {', '.join(asked.TASKS)}.  [default: found from the model's files]")
+@click.option("--name", required=True, metavar="NAME", help="Name of the model in Triton and in the API.")
 @click.option(
-    "--target",
-    default="cpu",
-    show_default=True,
-    help="Hardware that the model will run on; `triton-export targets` lists it.",
+    "--task",
+    metavar="TASK",
+    shell_complete=offer(asked.TASKS),
+    help=f"{', '.join(asked.TASKS)}.  [default: found]",
 )
-@click.option("--engine", default="onnxruntime", show_default=True, help="What runs the graph inside Triton.")
-@click.option(
-    "--accelerator",
-    type=click.Choice(ACCELERATORS),
-    default="none",
-    show_default=True,
-    help="What helps onnxruntime on a GPU.",
-)
-@click.option(
-    "--precision",
-    default="fp32",
-    show_default=True,
-    help=f"Number format of the weights: {', '.join(PRECISIONS)}, or auto: the fastest that passes parity.",
-)
-@click.option(
-    "--repository",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("model_repository"),
-    show_default=True,
-    help="Model repository to publish into.",
-)
-@click.option("--revision", help="Branch, tag or commit on the hub.")
-@click.option("--model-id", help="Id to record when MODEL is a folder.  [default: the folder's name]")
+@click.option("--revision", metavar="REV", help="Branch, tag or commit on the hub.")
+@click.option("--model-id", metavar="ID", help="What to record for a folder.  [default: its name]")
 @click.option(
     "--trust-remote-code", is_flag=True, help="Let the model's own Python code run on this machine."
 )
 @click.option(
-    "--candidate", is_flag=True, help="Only put it on disk, for a later `canary`; a first version is stable."
+    "--target",
+    metavar="TARGET",
+    shell_complete=offer(TARGETS),
+    default="cpu",
+    show_default=True,
+    help="Hardware; see `triton-export targets`.",
 )
-@triton_option
+@click.option(
+    "--precision",
+    metavar="FORMAT",
+    shell_complete=offer((AUTO, *PRECISIONS, *GENERATOR_PRECISIONS)),
+    default="fp32",
+    show_default=True,
+    help=f"Of the weights: {', '.join(PRECISIONS)}, or auto: the fastest that passes parity.",
+)
+@click.option(
+    "--engine",
+    metavar="ENGINE",
+    shell_complete=offer(ENGINES),
+    default=ENGINES[0],
+    show_default=True,
+    help=f"{', '.join(ENGINES)}.",
+)
+@click.option(
+    "--accelerator",
+    metavar="KIND",
+    type=click.Choice(ACCELERATORS),
+    default=ACCELERATORS[0],
+    show_default=True,
+    help="For onnxruntime on a GPU: tensorrt.",
+)
 @generation_options
-@click.option("--skip-existing", is_flag=True, help="Do nothing if the stable version was made the same way.")
-@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing; needs no GPU.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result on stdout as one JSON object.")
+@repository_option
+@click.option("--candidate", is_flag=True, help="Only put it on disk, for a later `canary`.")
+@triton_option
+@click.option("--skip-existing", is_flag=True, help="Do nothing if stable was made the same way.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
+@json_option
 def export(  # noqa: PLR0917 - click passes every option by name
     model: str,
     name: str,
@@ -78,9 +105,8 @@ def export(  # noqa: PLR0917 - click passes every option by name
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """
-    Export MODEL, a folder or a hub id, as a new stable version, or as a candidate.
-
-    Nothing is published unless the exported model answers like the original. Progress goes to stderr.
+    Export MODEL, a folder or a hub id, as a new stable version. Nothing is published unless it answers like the
+    original. Progress goes to stderr.
     """
     with errors_to_exit_codes():
         addresses = tuple(read_address(url) for url in tritons)

@@ -25,32 +25,35 @@ def generation_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.option(
         "--max-model-len",
+        metavar="TOKENS",
         type=click.IntRange(min=1),
-        help="Generators: tokens of prompt and answer.  [default: what model and memory hold]",
+        help="Of prompt and answer.  [default: all that fits]",
     )
     @click.option(
         "--tensor-parallel-size",
+        metavar="GPUS",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="--engine vllm: GPUs that one model is split over.",
+        help="vLLM: that share one model.",
     )
     @click.option(
         "--dtype",
+        metavar="FORMAT",
         type=click.Choice(DTYPES),
         default="auto",
-        show_default=True,
-        help="--engine vllm: number format; auto is the one that the weights are stored in.",
+        help=f"vLLM: {', '.join(DTYPES[1:])}.  [default: auto]",
     )
     @click.option(
         "--lora",
         multiple=True,
         metavar="NAME=PATH",
-        help="--engine vllm: a LoRA adapter's folder; may be given several times.",
+        help="vLLM: a LoRA adapter's folder; again for more.",
     )
     @click.option(
         "--served-path",
-        help="--engine vllm: the weights' folder as the GPU machine sees it.  [default: MODEL's path]",
+        metavar="PATH",
+        help="vLLM: where it finds them.  [default: MODEL]",
     )
     @wraps(command)
     def with_generation(

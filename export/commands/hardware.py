@@ -6,13 +6,20 @@ from pathlib import Path
 
 import click
 
-from export.commands.release import json_option, repository_option
-from export.commands.shared import EPILOG, errors_to_exit_codes
+from export.commands.shared import (
+    errors_to_exit_codes,
+    exit_codes,
+    json_option,
+    name_argument,
+    offer,
+    repository_option,
+)
 from export.progress import Progress
 from export.targets import TARGETS, Target, find_target
+from terminal.program import command
 
 
-@click.command("targets", epilog=EPILOG)
+@command("targets", short_help="List the hardware that models can be exported for.", exit_codes=exit_codes())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, with reasons and sources.")
 def targets_command(as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
     """List the hardware that models can be exported for, and what each can do."""
@@ -30,9 +37,20 @@ def targets_command(as_json: bool) -> None:  # noqa: FBT001 - click passes flags
     )
 
 
-@click.command("build-plan", epilog=EPILOG)
-@click.argument("name")
-@click.option("--target", required=True, help="The kind of GPU in this machine.")
+@command(
+    "build-plan",
+    short_help="Build a TensorRT plan for this machine's GPU.",
+    examples=("triton-export build-plan minilm --target a100",),
+    exit_codes=exit_codes(3, 5, 6, 7, 8, 10),
+)
+@name_argument
+@click.option(
+    "--target",
+    required=True,
+    metavar="GPU",
+    shell_complete=offer(TARGETS),
+    help="The kind of GPU in this machine.",
+)
 @repository_option
 @json_option
 def build_plan(name: str, target: str, repository: Path, as_json: bool) -> None:  # noqa: FBT001

@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.commands.shared import EPILOG, errors_to_exit_codes, triton_option
+from export.commands.shared import (
+    complete_version,
+    errors_to_exit_codes,
+    exit_codes,
+    json_option,
+    name_argument,
+    repository_option,
+    triton_option,
+)
 from export.following import connected, read_address
+from terminal.program import command
 
 if TYPE_CHECKING:
     from export.release_moves import Moved
@@ -15,17 +24,8 @@ if TYPE_CHECKING:
 
 _MIB = 2**20
 
-repository_option = click.option(
-    "--repository",
-    type=click.Path(path_type=Path),
-    default=Path("model_repository"),
-    show_default=True,
-    help="Model repository.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result on stdout as JSON.")
 
-
-@click.command("list", epilog=EPILOG)
+@command("list", exit_codes=exit_codes(3, 5))
 @repository_option
 @json_option
 def list_command(repository: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
@@ -47,8 +47,12 @@ def list_command(repository: Path, as_json: bool) -> None:  # noqa: FBT001 - cli
         click.echo(f"No models in {repository}.", err=True)
 
 
-@click.command(epilog=EPILOG)
-@click.argument("name")
+@command(
+    short_help="Show a model's release and its versions on disk.",
+    examples=("triton-export show minilm",),
+    exit_codes=exit_codes(3, 5),
+)
+@name_argument
 @repository_option
 @json_option
 def show(name: str, repository: Path, as_json: bool) -> None:  # noqa: FBT001
@@ -73,10 +77,16 @@ def show(name: str, repository: Path, as_json: bool) -> None:  # noqa: FBT001
         )
 
 
-@click.command(epilog=EPILOG)
-@click.argument("name")
-@click.argument("version", type=int)
-@click.option("--percent", type=float, required=True, help="Share of callers that get it, 0 to 100.")
+@command(
+    short_help="Put a version of a model on trial.",
+    examples=("triton-export canary minilm 2 --percent 5 --triton grpc://127.0.0.1:8001",),
+    exit_codes=exit_codes(3, 5, 9),
+)
+@name_argument
+@click.argument("version", type=int, shell_complete=complete_version)
+@click.option(
+    "--percent", metavar="SHARE", type=float, required=True, help="Share of callers that get it, 0 to 100."
+)
 @repository_option
 @triton_option
 @json_option
@@ -100,8 +110,12 @@ def canary(  # noqa: PLR0917 - click passes every option by name
         _report(start_canary(repository, name, version, percent, follower), as_json=as_json)
 
 
-@click.command(epilog=EPILOG)
-@click.argument("name")
+@command(
+    short_help="Make a model's canary its stable version.",
+    examples=("triton-export promote minilm --triton grpc://127.0.0.1:8001",),
+    exit_codes=exit_codes(3, 5, 9),
+)
+@name_argument
 @repository_option
 @triton_option
 @json_option
@@ -118,8 +132,12 @@ def promote(
         _report(do_promote(repository, name, follower), as_json=as_json)
 
 
-@click.command(epilog=EPILOG)
-@click.argument("name")
+@command(
+    short_help="Drop a model's canary, or go back a version.",
+    examples=("triton-export rollback minilm --triton grpc://127.0.0.1:8001",),
+    exit_codes=exit_codes(3, 5, 9),
+)
+@name_argument
 @click.option("--to", type=int, help="Stable version to return to.  [default: take back the last move, once]")
 @repository_option
 @triton_option
@@ -145,8 +163,12 @@ def rollback(
         click.echo(f"The last move was a rollback already; to go further: --to {moved.after.previous[0]}")
 
 
-@click.command(epilog=EPILOG)
-@click.argument("name")
+@command(
+    short_help="Remove a model's old versions from the disk.",
+    examples=("triton-export prune minilm --keep 2",),
+    exit_codes=exit_codes(3, 5),
+)
+@name_argument
 @click.option("--keep", type=int, default=3, show_default=True, help="Stable versions to keep on disk.")
 @repository_option
 @json_option
@@ -166,9 +188,13 @@ def prune(name: str, keep: int, repository: Path, as_json: bool) -> None:  # noq
         click.echo(f"Removed: {', '.join(map(str, removed)) or 'nothing'}")
 
 
-@click.command(epilog=EPILOG)
-@click.argument("name")
-@click.argument("version", type=int, required=False)
+@command(
+    short_help="Check that a model's files are as they were exported.",
+    examples=("triton-export verify minilm",),
+    exit_codes=exit_codes(3, 4, 5, 7, 10),
+)
+@name_argument
+@click.argument("version", type=int, shell_complete=complete_version, required=False)
 @click.option(
     "--parity", is_flag=True, help="Compare with the original again, too; needs --model and the export extra."
 )
@@ -212,10 +238,14 @@ def verify(  # noqa: PLR0917
         click.echo(json.dumps({"name": name, "versions": results}))
 
 
-@click.command(epilog=EPILOG)
-@click.argument("name")
-@click.argument("one", type=int)
-@click.argument("other", type=int)
+@command(
+    short_help="Show in what two versions of a model differ.",
+    examples=("triton-export diff minilm 1 2",),
+    exit_codes=exit_codes(3, 5),
+)
+@name_argument
+@click.argument("one", type=int, shell_complete=complete_version)
+@click.argument("other", type=int, shell_complete=complete_version)
 @repository_option
 @json_option
 def diff(name: str, one: int, other: int, repository: Path, as_json: bool) -> None:  # noqa: FBT001

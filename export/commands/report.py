@@ -6,14 +6,25 @@ from pathlib import Path
 
 import click
 
-from export.commands.release import json_option, repository_option
-from export.commands.shared import EPILOG, errors_to_exit_codes
+from export.commands.shared import (
+    complete_version,
+    errors_to_exit_codes,
+    exit_codes,
+    json_option,
+    name_argument,
+    repository_option,
+)
 from export.progress import Progress
+from terminal.program import command
 
 
-@click.command(epilog=EPILOG)
-@click.argument("name")
-@click.argument("version", type=int, required=False)
+@command(
+    short_help="Write a report on a version as one HTML page.",
+    examples=("triton-export report minilm", "triton-export report minilm 2 --measure -o minilm.html"),
+    exit_codes=exit_codes(3, 5, 7),
+)
+@name_argument
+@click.argument("version", type=int, shell_complete=complete_version, required=False)
 @click.option(
     "-o",
     "--output",

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from export.commands.release import json_option, repository_option
-from export.commands.shared import EPILOG, errors_to_exit_codes, triton_option
+from export.commands.shared import (
+    errors_to_exit_codes,
+    exit_codes,
+    json_option,
+    name_argument,
+    repository_option,
+    triton_option,
+)
 from export.following import read_address
 from export.progress import Progress
+from terminal.program import command
 
 if TYPE_CHECKING:
     from export.tune import Tuned
@@ -20,10 +27,19 @@ LEAST_BUDGET_S = 20.0
 """Seconds below which hardly a candidate would be measured."""
 
 
-@click.command(epilog=EPILOG)
-@click.argument("name")
+@command(
+    short_help="Search better settings, and publish them as a new version.",
+    headings={
+        "Search": ("p99_ms", "traffic", "budget_s", "tritonserver", "seed"),
+        "Result": ("candidate", "tritons", "repository", "as_json"),
+    },
+    examples=("triton-export tune minilm --p99-ms 50 --budget-s 120",),
+    exit_codes=exit_codes(3, 5, 7, 9, 10),
+)
+@name_argument
 @click.option(
     "--p99-ms",
+    metavar="MS",
     type=click.FloatRange(min=0, min_open=True),
     required=True,
     help="Target: 99 of 100 answers within so many milliseconds.",
@@ -35,6 +51,7 @@ LEAST_BUDGET_S = 20.0
 )
 @click.option(
     "--budget-s",
+    metavar="SECONDS",
     type=click.FloatRange(min=LEAST_BUDGET_S),
     default=300.0,
     show_default=True,
@@ -45,7 +62,9 @@ LEAST_BUDGET_S = 20.0
     metavar="COMMAND",
     help="How to start a Triton.  [default: tritonserver on the PATH, else this checkout's]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and of made traffic.")
+@click.option(
+    "--seed", metavar="N", type=int, default=0, show_default=True, help="Of the sample and of made traffic."
+)
 @click.option("--candidate", is_flag=True, help="Only put the new version on disk, for a later `canary`.")
 @triton_option
 @repository_option

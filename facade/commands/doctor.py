@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from facade.commands.exit_codes import EXIT_CODES
+from terminal.program import command
+
 if TYPE_CHECKING:
     from facade.doctor.finding import Finding, Section
 
@@ -31,13 +34,16 @@ _MARK_WIDTH = 8
 _WIDEST = 120
 
 
-@click.command()
+@command(
+    examples=("triton-facade doctor", "triton-facade doctor --facade-url http://127.0.0.1:8080 --json"),
+    exit_codes=EXIT_CODES["doctor"],
+)
 @click.option(
     "--repository",
     type=click.Path(path_type=Path),
     help="The model repository.  [default: ./model_repository if there]",
 )
-@click.option("--triton-url", help="As for `serve`.  [env: FACADE_TRITON_URL]")
+@click.option("--triton-url", metavar="HOST:PORT", help="As for `serve`.  [env: FACADE_TRITON_URL]")
 @click.option(
     "--facade-url",
     metavar="URL",
@@ -46,6 +52,7 @@ _WIDEST = 120
 @click.option(
     "--timeout",
     "timeout_s",
+    metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
     default=5.0,
     show_default=True,
@@ -63,10 +70,10 @@ def doctor(
     as_json: bool,
 ) -> None:
     """
-    Check machine, settings, repository, Triton, Redis, keys and clocks.
+    Look for what is wrong with a set-up, and say what to do.
 
-    Reads the same FACADE_* environment as `serve`, changes nothing, and prints no secret. Run it where the façade
-    runs, as its user.
+    Checks machine, settings, repository, Triton, Redis, keys and clocks. Reads the same FACADE_* environment as
+    `serve`, changes nothing, and prints no secret. Run it where the façade runs, as its user.
     """
     from facade.doctor.examine import Questions, count, examine  # noqa: PLC0415  # so that --help answers at once
 

@@ -3,16 +3,19 @@
 import json
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from facade.access.key_edit import locked, with_key, with_tier, without_key, write_text
 from facade.access.key_reader import read_keys, read_text
 from facade.access.key_text import to_expiry
 from facade.access.keys import CACHE_SCOPES, SCOPES, Key, KeyRing, KeysInvalid, Tier, to_digest
+from facade.commands.exit_codes import EXIT_CODES
+from terminal.program import Group
 
 SECRET_PREFIX = "tf_"  # noqa: S105 - what secrets begin with, so that scanners find leaked ones
 SECRET_BYTES = 32
@@ -31,15 +34,40 @@ class KeysRefused(click.ClickException):
 file_option = click.option(
     "--file",
     "path",
+    is_eager=True,  # known when names of keys are completed
     envvar="FACADE_KEYS_FILE",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     help="The keys file.  [env: FACADE_KEYS_FILE]",
 )
+
+
+def complete_name(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer a shell the keys' names."""
+    return _complete(ctx, incomplete, lambda ring: ring.keys)
+
+
+def complete_tier(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer a shell the tiers' names."""
+    return _complete(ctx, incomplete, lambda ring: ring.tiers)
+
+
+def _complete(
+    ctx: click.Context, incomplete: str, names: Callable[[KeyRing], Iterable[str]]
+) -> list[CompletionItem]:
+    path = ctx.params.get("path")
+    if path is None:
+        return []
+    try:
+        return [CompletionItem(name) for name in names(read_keys(path)) if name.startswith(incomplete)]
+    except KeysInvalid:
+        return []  # a shell shows no errors; the command itself will
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """
     Make, list, revoke and check API keys.
@@ -48,9 +76,22 @@ def keys() -> None:
     """
 
 
-@keys.command()
+@keys.command(
+    headings={"What it may do": ("tier", "models", "networks", "expires", "scopes", "cache_scope")},
+    examples=(
+        "triton-facade keys new alice --file keys.yaml",
+        "triton-facade keys new bob --tier gold --models 'mini*' --file keys.yaml",
+    ),
+    exit_codes=EXIT_CODES["keys new"],
+)
 @click.argument("name")
-@click.option("--tier", default="default", show_default=True, help="What it may use up; a tier of the file.")
+@click.option(
+    "--tier",
+    shell_complete=complete_tier,
+    default="default",
+    show_default=True,
+    help="What it may use up; a tier of the file.",
+)
 @click.option("--models", multiple=True, help="Glob of models it may use; again for more.  [default: all]")
 @click.option("--networks", multiple=True, help="CIDR it may be used from; again for more.  [default: all]")
 @click.option("--expires", help="2027-01-31 or 2027-01-31T12:00:00Z; UTC unless it says.  [default: never]")
@@ -111,11 +152,11 @@ def new(
         click.echo(secret)
 
 
-@keys.command("list")
+@keys.command("list", exit_codes=EXIT_CODES["keys list"])
 @file_option
 @json_option
 def list_keys(path: Path, *, as_json: bool) -> None:
-    """List keys and what they may do; secrets are nowhere to be listed from."""
+    """List keys and what they may do; nobody has their secrets."""
     ring = read_ring(path)
     rows = [describe(key) for key in ring.keys.values()]
     if as_json:
@@ -128,15 +169,18 @@ def list_keys(path: Path, *, as_json: bool) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
-@keys.command()
-@click.argument("name")
+@keys.command(
+    examples=("triton-facade keys revoke alice --file keys.yaml",), exit_codes=EXIT_CODES["keys revoke"]
+)
+@click.argument("name", shell_complete=complete_name)
 @file_option
 @json_option
 def revoke(name: str, path: Path, *, as_json: bool) -> None:
     """
-    Remove the key called NAME; running façades refuse it within seconds.
+    Remove the key called NAME.
 
-    Comments elsewhere in the file stay if the list of keys has one entry a block.
+    Running façades refuse it within seconds. Comments elsewhere in the file stay if the list of keys has one entry
+    a block.
     """
     try:
         with locked(path):
@@ -148,18 +192,17 @@ def revoke(name: str, path: Path, *, as_json: bool) -> None:
     )
 
 
-@keys.command()
+@keys.command(
+    examples=('printf %s "$SECRET" | triton-facade keys check --secret --file keys.yaml',),
+    exit_codes=EXIT_CODES["keys check"],
+)
 @click.option(
     "--secret", "from_stdin", is_flag=True, help="Read a secret from standard input; say what it may do."
 )
 @file_option
 @json_option
 def check(path: Path, *, from_stdin: bool, as_json: bool) -> None:
-    """
-    Check the file, and whose a secret is.
-
-    Exit codes: 0 all is well, 1 no key has this secret or its key has expired, 2 the file is wrong.
-    """
+    """Check the file, and whose a secret is."""
     ring = read_ring(path)
     if not from_stdin:
         summary = {"valid": True, "keys": len(ring), "tiers": len(ring.tiers)}

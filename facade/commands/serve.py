@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from facade.commands.exit_codes import EXIT_CODES
+from terminal.program import command
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -27,26 +30,41 @@ class CannotListen(click.ClickException):
     exit_code = 3
 
 
-@click.command()
-@click.option("--host", help="Address to listen on.  [env: FACADE_HOST; default: 127.0.0.1]")
+@command(
+    examples=(
+        "FACADE_API_KEY=$(openssl rand -hex 32) triton-facade serve",
+        "FACADE_KEYS_FILE=keys.yaml triton-facade serve --host 0.0.0.0 --workers 4",
+    ),
+    exit_codes=EXIT_CODES["serve"],
+)
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port; 0 = any free one.  [env: FACADE_PORT; default: 8080]"
+    "--host", metavar="ADDRESS", help="Address to listen on.  [env: FACADE_HOST; default: 127.0.0.1]"
+)
+@click.option(
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(0, 65535),
+    help="Port; 0 = any free one.  [env: FACADE_PORT; default: 8080]",
 )
 @click.option(
     "--triton-url",
-    help="Triton's gRPC host:port; several with commas, or dns:///host:port.  [env: FACADE_TRITON_URL; default: "
+    metavar="HOST:PORT",
+    help="Triton's gRPC port; several with commas, or dns:///host:port.  [env: FACADE_TRITON_URL; default: "
     "127.0.0.1:8001]",
 )
 @click.option(
-    "--workers", type=click.IntRange(1), help="Worker processes.  [env: FACADE_WORKERS; default: 1]"
+    "--workers",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Worker processes.  [env: FACADE_WORKERS; default: 1]",
 )
 def serve(host: str | None, port: int | None, triton_url: str | None, workers: int | None) -> None:
     """
     Serve the models of a Triton over HTTP.
 
-    Settings come from the environment (FACADE_*). FACADE_API_KEY is the one key that callers send; FACADE_KEYS_FILE
-    names a file with many. FACADE_SECRETS_DIR names a folder of files that stand for settings: facade_redis_url.
-    Exit codes: 0 stopped, 1 the workers can't run, 2 a setting is missing or wrong, 3 an address can't be listened on.
+    All other settings come from the environment (FACADE_*). FACADE_API_KEY is the one key that callers send;
+    FACADE_KEYS_FILE names a file with many. FACADE_SECRETS_DIR names a folder of files that stand for settings:
+    facade_redis_url.
     """
     # Imported here and below, so that --help answers at once.
     from facade.request_log import set_up_logging  # noqa: PLC0415

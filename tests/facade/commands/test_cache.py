@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +14,9 @@ from facade.cache.redis_tier import RedisTier
 from facade.commands.cache import cache
 from tests.facade.cache.recorder import PATIENT
 from tests.facade.redis_server import RedisServer, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 async def store(url: str, model: str, count: int) -> None:
@@ -33,6 +38,23 @@ def test_purge_says_how_much_it_forgot() -> None:
         )
     assert (first.exit_code, first.output) == (0, "minilm: 3 stored answers forgotten.\n")
     assert (second.exit_code, second.output) == (0, "minilm: 0 stored answers forgotten.\n")
+
+
+def test_the_url_may_be_a_secret_in_a_file(tmp_path: Path) -> None:
+    """As for `serve`; with --json a program reads the result."""
+    environment = {"FACADE_SECRETS_DIR": str(tmp_path), "FACADE_REDIS_URL": None}
+    with RedisServer() as server:
+        (tmp_path / "facade_redis_url").write_text(f"{server.url}\n")
+        asyncio.run(store(server.url, "minilm", 2))
+        purged = CliRunner().invoke(cache, ["purge", "--model", "minilm", "--json"], env=environment)
+    (tmp_path / "facade_redis_url").unlink()
+    absent = CliRunner().invoke(cache, ["purge", "--model", "minilm"], env=environment)
+    (tmp_path / "facade_redis_url").mkdir()
+    unreadable = CliRunner().invoke(cache, ["purge", "--model", "minilm"], env=environment)
+
+    assert json.loads(purged.stdout) == {"model": "minilm", "forgotten": 2}
+    assert (absent.exit_code, unreadable.exit_code) == (2, 2)
+    assert "can't be read" in unreadable.stderr
 
 
 def test_purge_needs_a_redis() -> None:
