@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-SERVED = 'endpoint!~"/health/.*|/metrics"'
+SERVED = 'endpoint!~"/health/.*|/metrics|/ui.*"'
 """Requests of callers: probes and scrapes would water everything down. As the alerts have it."""
 
-UNARY = 'endpoint!~"/health/.*|/metrics|/v1/chat/completions|/v1/completions|.*/generate.*"'
+UNARY = 'endpoint!~"/health/.*|/metrics|/ui.*|/v1/chat/completions|/v1/completions|.*/generate.*"'
 """Without the surfaces that stream: those last as long as their text."""
 
 

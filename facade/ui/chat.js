@@ -74,11 +74,11 @@ export function makeChat() {
         usage = chunk.usage ?? usage;
         const piece = chunk.choices?.[0]?.delta?.content ?? chunk.choices?.[0]?.text;
         if (!piece) continue;
+        if (!clock.pieces) say("Writing …");
         clock.first ||= performance.now();
         clock.pieces += 1;
         answer.append(piece);
         log.scrollTop = log.scrollHeight;
-        say(speed(clock));
       }
       say(aboutAnswer(response, clock.started, speed(clock, usage)));
     } catch (error) {

@@ -13,10 +13,10 @@ let ends = [];
 let shownState = "";
 
 /** Show what is new: what is typed, opened or marked stays as long as nothing changed. */
-function showState(text) {
+function showState(state) {
+  const text = JSON.stringify(state);
   if (text === shownState) return;
   shownState = text;
-  const state = JSON.parse(text);
   showModels(state.models);
   showBoxes(state);
   byId("version").textContent = state.version ? `triton-facade ${state.version}` : "";
@@ -49,11 +49,11 @@ function start(secret, isRemembered) {
   useKey(secret, isRemembered);
   const mine = (ends = []);
   const look = async () => {
-    let text = '{"models": []}';
+    let state = { models: [] };
     let said = "";
     let status = 200;
     try {
-      text = await (await ask("ui/state")).text();
+      state = await (await ask("ui/state")).json();
     } catch (refused) {
       [said, status] = [refused.message, refused.status];
     }
@@ -62,7 +62,7 @@ function start(secret, isRemembered) {
     const isIn = status === 200 || status === 403 || status === 503;
     if (status === 401 || (byId("shown").hidden && !isIn)) return refuse(said), false;
     welcome();
-    if (isIn) showState(text);
+    if (isIn) showState(state);
     tell(byId("models-note"), said);
     return status !== 403;
   };

@@ -12,8 +12,6 @@ import torch
 from sentence_transformers import CrossEncoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from deploy.local.install import Places, install_triton
-from deploy.local.triton import CHECKOUT, TritonServer
 from export.from_hub import find_model
 from export.options import ExportOptions
 from export.original_image import load_image_original
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from deploy.local.triton import TritonServer
     from tests.stack import Facade
 
 pytestmark = pytest.mark.e2e
@@ -35,10 +34,9 @@ TEXTS = ["the cat sat on the mat", "tree", "the other cats looked at it " * 6, "
 
 
 @pytest.fixture(scope="module", name="facade")
-def _facade(task_repository: Path) -> Iterator[Facade]:
-    """A façade before a real Triton that serves all three."""
-    install_triton(Places(CHECKOUT), print)
-    with TritonServer(task_repository) as triton, start_facade(triton.grpc_url) as facade:
+def _facade(all_tasks_triton: TritonServer) -> Iterator[Facade]:
+    """A façade before a real Triton that serves all three, and others."""
+    with start_facade(all_tasks_triton.grpc_url) as facade:
         yield facade
 
 
@@ -51,7 +49,10 @@ def test_the_models_say_what_they_are_for(facade: Facade) -> None:
     """The task was found from each model's own files."""
     listed = httpx.get(f"{facade.url}/v1/models", headers=facade.headers).json()["data"]
 
-    assert {entry["id"] for entry in listed} == {"mood", "judge", "pets"}
+    tasks = {entry["id"]: entry["task"] for entry in listed}
+    assert tasks["mood"] == "text-classification"
+    assert tasks["judge"] == "reranking"
+    assert tasks["pets"] == "image-classification"
 
 
 def test_texts_are_classified_as_transformers_does(facade: Facade, task_folders: dict[str, Path]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,20 +16,14 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from deploy.local.install import Places, install_triton
-from deploy.local.triton import CHECKOUT, TritonServer
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.progress import Progress
-from export.release_moves import start_canary
 from tests.stack import start_facade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
+    from deploy.local.triton import TritonServer
     from tests.stack import Facade
 
     OpenPage = Callable[..., Page]
@@ -49,38 +42,24 @@ OPTIONS = (
     "--no-sandbox --disable-gpu --disable-dev-shm-usage --disable-background-networking --disable-component-update "
     "--disable-sync --no-first-run --disable-quic"
 )
-CANARY_PERCENT = 25
 
 
 @pytest.fixture(name="stack", scope="package")
-def _stack(
-    repository: Path,
-    task_repository: Path,
-    task_folders: dict[str, Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Facade]:
-    """A façade as developers run it, before a real Triton with all five tasks, a canary among them."""
-    install_triton(Places(CHECKOUT), print)
-    folder = tmp_path_factory.mktemp("page")
-    for source in (repository, task_repository):
-        # Links where nothing is written any more, copies where a release is.
-        copy = shutil.copy2 if source == task_repository else os.link
-        shutil.copytree(source, folder / "models", copy_function=copy, dirs_exist_ok=True)
-    run_export(
-        ExportOptions(str(task_folders["mood"]), "mood", folder / "models", candidate=True), Progress(None)
-    )
-    start_canary(folder / "models", "mood", 2, CANARY_PERCENT)
+def _stack(all_tasks_triton: TritonServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facade]:
+    """A façade as developers run it, with several keys."""
     entries = [
         {"name": key, "sha256": hashlib.sha256(key.encode()).hexdigest(), "tier": "any", **further}
         for key, further in KEYS.items()
     ]
     keys = {"tiers": {"any": {}, "tight": {"requests_per_minute": 1}}, "keys": entries}
-    (folder / "keys.json").write_text(json.dumps(keys))
-    settings = {"FACADE_KEYS_FILE": str(folder / "keys.json"), "FACADE_ENVIRONMENT": "development"}
-    with (
-        TritonServer(folder / "models") as triton,
-        start_facade(triton.grpc_url, FACADE_FAILURES_PER_MINUTE="1000", **settings) as facade,
-    ):
+    keys_file = tmp_path_factory.mktemp("page") / "keys.json"
+    keys_file.write_text(json.dumps(keys))
+    with start_facade(
+        all_tasks_triton.grpc_url,
+        FACADE_KEYS_FILE=str(keys_file),
+        FACADE_ENVIRONMENT="development",
+        FACADE_FAILURES_PER_MINUTE="1000",
+    ) as facade:
         yield facade
 
 

@@ -9,7 +9,8 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.ui.conftest import ALL, CANARY_PERCENT, METRICS, TIGHT, VECTORS, use_key
+from tests.e2e.conftest import CANARY_PERCENT
+from tests.e2e.ui.conftest import ALL, METRICS, TIGHT, VECTORS, use_key
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -21,6 +22,12 @@ pytestmark = pytest.mark.e2e
 
 NOTHING = "\N{EN DASH}"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+
+
+LOOK_AWAY = """hidden => {
+  Object.defineProperty(document, "hidden", { value: hidden === "hidden", configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 def stored(page: Page) -> Any:
@@ -148,6 +155,43 @@ def test_live_figures_follow_the_calls(open_page: OpenPage, stack: Facade) -> No
     expect(page.locator(".tile svg").first).to_have_attribute(
         "aria-label", re.compile(r"^Requests, last minute: 0 /s to [0-9.]+ /s$")
     )
+
+
+def test_nothing_is_asked_while_nobody_looks(open_page: OpenPage) -> None:
+    """A tab in the background is quiet, and goes on when it is looked at again."""
+    page = open_page()
+    page.clock.install()
+    page.reload()
+    use_key(page, ALL)
+    expect(page.locator("tbody tr")).to_have_count(5)
+    page.clock.run_for(2000)
+    asked: list[str] = []
+
+    page.evaluate(LOOK_AWAY, "hidden")
+    page.wait_for_load_state("networkidle")
+    page.on("request", lambda request: asked.append(request.url))
+    page.clock.run_for(60_000)
+    assert asked == []
+    with page.expect_request("**/metrics"), page.expect_request("**/ui/state"):
+        page.evaluate(LOOK_AWAY, "")
+
+
+def test_the_page_may_stand_behind_a_prefix(open_page: OpenPage, stack: Facade) -> None:
+    """As behind an ingress: all it asks for, and all its lines, have the prefix too."""
+    page = open_page()
+    asked: list[str] = []
+
+    def serve(route: Route) -> None:
+        asked.append(route.request.url)
+        route.continue_(url=route.request.url.replace("/some/prefix", ""))
+
+    page.route("**/some/prefix/**", serve)
+    page.goto(f"{stack.url}/some/prefix/ui")
+    use_key(page, ALL)
+    expect(page.locator("tbody tr")).to_have_count(5)
+
+    expect(page.locator("pre:visible")).to_contain_text(f"'{stack.url}/some/prefix/v1/chat/completions'")
+    assert {url.rpartition("/")[2] for url in asked} >= {"main.js", "style.css", "ready", "state", "metrics"}
 
 
 def test_names_from_the_server_never_run(open_page: OpenPage) -> None:
