@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 import httpx
@@ -125,12 +123,3 @@ async def test_networks_that_may_not_call_get_no_page(settings: Settings) -> Non
     async with serving(build_app(settings)) as base_url, httpx.AsyncClient(base_url=base_url) as client:
         assert (await client.get("/ui")).status_code == 403
         assert (await client.get("/health/live")).status_code == 200
-
-
-def test_the_package_brings_the_page_along() -> None:
-    """A wheel, and so the image, has every file of it."""
-    project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text())
-    patterns = project["tool"]["setuptools"]["package-data"]["facade"]
-
-    for path in FOLDER.iterdir():
-        assert any(fnmatch(f"ui/{path.name}", pattern) for pattern in patterns), path
