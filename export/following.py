@@ -216,4 +216,5 @@ def _told(address: str, what: str) -> "Iterator[None]":
                 "Start it with --model-control-mode=explicit --load-model=*, or leave --triton out and restart it."
             ) from error
         reason = " ".join(message.split())
-        raise FollowFailed(f"The Triton at {address} {what}: {reason[:600]}") from error
+        remedy = " Start it, or correct --triton." if "failed to connect" in reason else ""
+        raise FollowFailed(f"The Triton at {address} {what}: {reason[:600].rstrip('.')}.{remedy}") from error

@@ -1,5 +1,6 @@
 """What is in a repository, read only: models, versions, what differs, and whether files are what they were."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from export import config_pbtxt
 from export.disk import versions_on_disk
 from export.errors import FilesChanged, ModelNotFound
 from export.manifest import MANIFEST_FILE, hash_folder, read_manifest
+from export.progress import Step
 from export.release_moves import check_version, find_model, model_names
 from export.release_state import Release
 from export.transition import CORE_CONFIG, DOOR_CONFIG, Folders, read_kept, read_state
@@ -107,7 +109,7 @@ def show_model(repository: Path, name: str) -> tuple[Release, list[VersionFacts]
     return release, [_facts(folders, version, release) for version in versions]
 
 
-def check_files(repository: Path, name: str, version: int) -> int:
+def check_files(repository: Path, name: str, version: int, step: Step | None = None) -> int:
     """
     Compare a version's files with what its manifest says of them.
 
@@ -117,6 +119,8 @@ def check_files(repository: Path, name: str, version: int) -> int:
         name: The model's name.
 
         version: The version.
+
+        step: Told how far it is.
 
     Returns:
         How many files were compared.
@@ -137,9 +141,13 @@ def check_files(repository: Path, name: str, version: int) -> int:
     if manifest is None:
         raise FilesChanged(f"{door / MANIFEST_FILE} is missing or can't be read: nothing says what is right.")
     expected: dict[str, str] = manifest["files"]
-    found = hash_folder("door", door)
+    folders_read = {"door": door}
     if any(path.startswith("core/") for path in expected):
-        found |= hash_folder("core", core)
+        folders_read["core"] = core
+    on_bytes = _count_bytes(folders_read.values(), step)
+    found: dict[str, str] = {}
+    for part, folder in folders_read.items():
+        found |= hash_folder(part, folder, on_bytes)
     wrong = [f"{path} is missing" for path in sorted(expected.keys() - found.keys())]
     wrong += [
         f"{path} has changed"
@@ -153,6 +161,20 @@ def check_files(repository: Path, name: str, version: int) -> int:
             "Restore the files from a backup, or export again and prune this version."
         )
     return len(expected)
+
+
+def _count_bytes(folders: Iterable[Path], step: Step | None) -> Callable[[int], None]:
+    """Make what tells a step of each piece that was read."""
+    total = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+    done = 0
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        if step is not None:
+            step.advance(done, total)
+
+    return count
 
 
 def compare_versions(repository: Path, name: str, one: int, other: int) -> dict[str, tuple[Any, Any]]:

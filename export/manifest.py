@@ -7,6 +7,7 @@ The provenance of one version: where it came from, what made it, what its files 
 import hashlib
 import json
 import platform
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,8 @@ MANIFEST_FILE = "manifest.json"
 
 SCHEMA = 1
 """Raised when a reader of older manifests would misread a new one."""
+
+_PIECE_BYTES = 4 * 1024**2
 
 _SECTIONS = ("recipe", "tools", "graph", "parity", "files")
 """What every manifest has, each a JSON object; one that lacks some was edited by hand."""
@@ -133,7 +136,9 @@ def hash_files(draft: Draft) -> dict[str, str]:
     return hash_folder("door", draft.door_folder) | core
 
 
-def hash_folder(part: str, folder: Path) -> dict[str, str]:
+def hash_folder(
+    part: str, folder: Path, on_bytes: Callable[[int], object] = lambda _size: None
+) -> dict[str, str]:
     """
     Hash every file of one of a version's folders.
 
@@ -142,6 +147,8 @@ def hash_folder(part: str, folder: Path) -> dict[str, str]:
 
         folder: The folder.
 
+        on_bytes: Told of each piece that was read, by its size.
+
     Returns:
         SHA-256 by path, which begins with *part*.
     """
@@ -149,10 +156,17 @@ def hash_folder(part: str, folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         # NOTE: Triton's stub writes __pycache__ into a served version, whatever the environment says.
         if path.is_file() and path.name != MANIFEST_FILE and path.parent.name != "__pycache__":
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            hashes[f"{part}/{path.relative_to(folder).as_posix()}"] = digest
+            hashes[f"{part}/{path.relative_to(folder).as_posix()}"] = _hash_file(path, on_bytes)
     return hashes
+
+
+def _hash_file(path: Path, on_bytes: Callable[[int], object]) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+            on_bytes(len(piece))
+    return digest.hexdigest()
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

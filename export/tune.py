@@ -160,7 +160,8 @@ def run_tune(options: TuneOptions, progress: Progress) -> Tuned:
             Driver(address, scratch, traffic, options.p99_ms) as driver,
         ):
             session = _Session(options, subject, driver, progress)
-            found, outcome = session.run()
+            with progress.step("Searching", expected_s=options.budget_s):
+                found, outcome = session.run()
         winner = best(found, options.p99_ms).candidate
         version = None
         if outcome is not None and outcome.is_won:

@@ -58,7 +58,10 @@ def read_traffic(path: Path, inputs: Sequence[str]) -> Traffic:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"--traffic {path} can't be read as UTF-8: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(
+            f"--traffic {path} can't be read as UTF-8: {reason}. Name another file, or leave it out for made traffic."
+        ) from error
     arrived = [
         _read_line(line, inputs, f"Line {number} of {path}")
         for number, line in enumerate(lines, 1)

@@ -55,7 +55,9 @@ class Console:
 
 
 def _coloured(descriptor: int, colour: str, text: str) -> str:
-    wants_colour = (
-        os.isatty(descriptor) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
-    )
+    """Colour a text where it is wanted; as `terminal.colours`, which isn't installed yet when this runs."""
+    if os.environ.get("NO_COLOR"):
+        return text
+    is_forced = os.environ.get("FORCE_COLOR", "0") not in {"", "0"}
+    wants_colour = is_forced or (os.isatty(descriptor) and os.environ.get("TERM", "dumb") != "dumb")
     return f"{colour}{text}{_PLAIN}" if wants_colour else text

@@ -1,6 +1,7 @@
 """`list`, `show`, `canary`, `promote`, `rollback`, `prune`, `verify`, `diff`: a version after its export."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from export.commands.shared import (
     triton_option,
 )
 from export.following import connected, read_address
+from export.progress import Progress, is_terminal
 from terminal.program import command
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def list_command(repository: Path, as_json: bool) -> None:  # noqa: FBT001 - cli
             line += f"  canary {release['canary']} ({release['canary_percent']:g} %)"
         click.echo(f"{line}  on disk {', '.join(map(str, model['versions']))}")
     if not models:
-        click.echo(f"No models in {repository}.", err=True)
+        click.echo(f"No models in {repository}. `triton-export export` makes one.", err=True)
 
 
 @command(
@@ -221,10 +223,16 @@ def verify(  # noqa: PLR0917
     with errors_to_exit_codes():
         from export.inspection import check_files, show_model  # noqa: PLC0415
 
+        # Worth a line where somebody watches it: a script reads the results.
+        progress = Progress(sys.stderr if is_terminal(sys.stderr) else None)
         versions = [version] if version is not None else [f.version for f in show_model(repository, name)[1]]
         results = []
         for number in versions:
-            result: dict[str, Any] = {"version": number, "files": check_files(repository, name, number)}
+            with progress.step(f"Hashing version {number}") as step:
+                result: dict[str, Any] = {
+                    "version": number,
+                    "files": check_files(repository, name, number, step),
+                }
             if parity:
                 from export.recheck import compare_again  # noqa: PLC0415 - torch takes seconds
 

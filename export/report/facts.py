@@ -117,9 +117,9 @@ def collect(
         with refusing_strange_values(name, version):
             measured = _measure(folders, release, version, manifest, progress)
     changed = None
-    with progress.step("Hashing the files"):
+    with progress.step("Hashing the files") as step:
         try:
-            check_files(repository, name, version)
+            check_files(repository, name, version, step)
         except FilesChanged as found:
             changed = str(found)
     return ReportFacts(

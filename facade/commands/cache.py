@@ -97,8 +97,9 @@ def purge(model: str, redis_url: str | None, timeout_s: float, *, as_json: bool)
         deleted = asyncio.run(purge_model(redis_url, model, timeout_s=timeout_s))
     except (RedisError, OSError, ValueError) as error:
         # ValueError: the URL makes no sense. None of these messages carries the URL's password.
+        reason = str(error).rstrip(".")
         raise click.ClickException(
-            f"Nothing is purged for certain: {error}. `triton-facade doctor` looks at Redis; then run this again."
+            f"Nothing is purged for certain: {reason}. See `triton-facade doctor`, then run this again."
         ) from error
     if as_json:
         click.echo(json.dumps({"model": model, "forgotten": deleted}))

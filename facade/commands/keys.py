@@ -31,14 +31,53 @@ class KeysRefused(click.ClickException):
     exit_code = 2
 
 
+def refuse(path: Path, error: KeysInvalid | OSError) -> KeysRefused:
+    """
+    Say what is wrong with the file or the wish, and what to do.
+
+    Args:
+        path: The keys file.
+
+        error: Why it can't be used or changed.
+
+    Returns:
+        What to raise.
+    """
+    if isinstance(error, OSError):
+        return KeysRefused(
+            f"{path}: {error.strerror or error}. Check that its folder is there and may be written."
+        )
+    said = str(error)
+    if not path.exists():
+        remedy = f"Make it with a first key: `triton-facade keys new NAME --file {path}`."
+    elif "used twice" in said:
+        remedy = "Choose another name, or `triton-facade keys revoke` the old key first."
+    elif "there is no key" in said:
+        remedy = f"`triton-facade keys list --file {path}` shows those that there are."
+    elif "can't read" in said:
+        remedy = "Run it as a user who may read the file."
+    else:
+        remedy = (
+            f"Mend {path}, or what was asked for; `triton-facade keys check --file {path}` tries the file."
+        )
+    return KeysRefused(f"{said}. {remedy}")
+
+
+def need_file(ctx: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Ask for the keys file where neither option nor environment names one."""
+    if path is None and not ctx.resilient_parsing:
+        raise click.UsageError("No keys file is named. Give --file, or set FACADE_KEYS_FILE.")
+    return path
+
+
 file_option = click.option(
     "--file",
     "path",
     is_eager=True,  # known when names of keys are completed
     envvar="FACADE_KEYS_FILE",
-    required=True,
+    callback=need_file,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The keys file.  [env: FACADE_KEYS_FILE]",
+    help="The keys file.  [required, or env: FACADE_KEYS_FILE]",
 )
 
 
@@ -142,9 +181,9 @@ def new(
             before = with_tier(read_text(path) if path.exists() else "", tier)
             write_text(path, with_key(before, entry))
     except ValueError as error:
-        raise KeysRefused(f"--expires {error}") from None
+        raise KeysRefused(f"--expires {error}.") from None
     except (KeysInvalid, OSError) as error:
-        raise KeysRefused(str(error)) from None
+        raise refuse(path, error) from None
     if as_json:
         click.echo(json.dumps({"name": name, "secret": secret}))
     else:
@@ -186,7 +225,7 @@ def revoke(name: str, path: Path, *, as_json: bool) -> None:
         with locked(path):
             write_text(path, without_key(read_text(path), name))
     except (KeysInvalid, OSError) as error:
-        raise KeysRefused(str(error)) from None
+        raise refuse(path, error) from None
     click.echo(
         json.dumps({"name": name, "revoked": True}) if as_json else f"key {name!r} removed from {path}"
     )
@@ -242,7 +281,7 @@ def read_ring(path: Path) -> KeyRing:
     try:
         return read_keys(path)
     except KeysInvalid as error:
-        raise KeysRefused(str(error)) from None
+        raise refuse(path, error) from None
 
 
 def describe(key: Key) -> dict[str, object]:

@@ -109,7 +109,9 @@ def read_settings(chosen: dict[str, Any]) -> Settings:
     except PermissionError as error:
         raise click.UsageError(f"FACADE_SECRETS_DIR: {error.filename} can't be read") from None
     except ValidationError as error:
-        raise click.UsageError(_describe(error)) from None
+        raise click.UsageError(
+            f"{_describe(error)}\n`triton-facade doctor` looks at everything else too."
+        ) from None
     if settings.api_key is None and settings.keys_file is None:
         raise click.UsageError(
             "Neither FACADE_API_KEY nor FACADE_KEYS_FILE is set, so nobody could call. For one key, set the first to "
@@ -177,7 +179,10 @@ def _serve(settings: Settings, listener: socket.socket, metrics: Metrics) -> Non
     try:
         app = build_app(settings, drain=drain, metrics=metrics)
     except KeysInvalid as error:
-        raise click.UsageError(f"The keys can't be used: {error}.") from None
+        raise click.UsageError(
+            f"The keys can't be used: {error}. Correct FACADE_KEYS_FILE or the file (`triton-facade keys --help`); "
+            "`triton-facade doctor` looks at everything else too."
+        ) from None
     except (TracingUnavailable, TlsUnusable) as error:
         raise click.UsageError(str(error)) from None
     config = build_config(

@@ -52,6 +52,19 @@ def test_a_terminal_gets_no_colour_where_none_is_wanted() -> None:
     assert "\x1b" not in run_on_terminal({"TERM": "xterm", "NO_COLOR": "1"})
 
 
+def test_a_pipe_gets_colour_where_it_is_asked_for() -> None:
+    """FORCE_COLOR, as a CI sets it; NO_COLOR still wins."""
+    for variables, is_coloured in (
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ):
+        answer = subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            capture_output=True, text=True, check=True, env={**os.environ, "NO_COLOR": "", **variables},
+        )  # fmt: skip
+        assert ("\x1b[1;32mready\x1b[0m" in answer.stdout) is is_coloured
+
+
 def test_a_reader_that_has_gone_is_no_failure() -> None:
     """Serving goes on when the pipe's other end is closed."""
     reading_end, writing_end = os.pipe()

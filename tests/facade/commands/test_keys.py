@@ -134,3 +134,34 @@ def test_a_name_that_is_taken_is_refused(path: Path) -> None:
     assert twice.exit_code == 2
     assert "used twice" in twice.stderr
     assert run(path, "revoke", "nobody").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("list", "--file", "/no/such/keys.yaml"), "`triton-facade keys new NAME --file /no/such/keys.yaml`"),
+        (
+            ("new", "b", "--file", "/no/such/keys.yaml"),
+            "/no/such/keys.yaml: No such file or directory. Check",
+        ),
+        (("revoke", "nobody"), "`triton-facade keys list --file"),
+        (("new", "alice"), "Choose another name"),
+        (("new", "a b"), "Mend"),
+        (("lst",), "Did you mean 'list'?"),
+    ],
+)
+def test_each_refusal_says_what_to_do(path: Path, arguments: tuple[str, ...], words: str) -> None:
+    """With exit code 2."""
+    run(path, "new", "alice")
+    refused = run(path, *arguments)
+
+    assert refused.exit_code == 2
+    assert words in refused.stderr
+
+
+def test_without_a_file_it_is_asked_for() -> None:
+    """Both ways of naming it are named."""
+    refused = CliRunner().invoke(keys, ["list"], env={"FACADE_KEYS_FILE": None})
+
+    assert refused.exit_code == 2
+    assert "Give --file, or set FACADE_KEYS_FILE" in refused.stderr
