@@ -46,8 +46,10 @@ SERVE_DEFAULTS = {
 
 OUTSIDE = {
     "FACADE_SECRETS_DIR": "`triton-facade`: folder of files that stand for settings (above).",
-    "NO_COLOR": "`make serve`: set to anything, its lines have no colours.",
-    "TERM": "`make serve`: `dumb` is a terminal without colours.",
+    "NO_COLOR": "`triton-facade`, `triton-export`, `make serve`: set to anything, their lines have no colours.",
+    "FORCE_COLOR": "The same: set to anything but 0, colours in a pipe too.",
+    "TERM": "The same: `dumb` is a terminal without colours and bars.",
+    "FULL_TRACEBACK": "`triton-facade`, `triton-export`: set to anything, a bug is shown whole.",
     "ORT_DISABLE_TELEMETRY": "onnxruntime, inside Triton: 1 unless you set it.",
 }
 """What the code reads besides, or others read for it; by variable."""
@@ -122,7 +124,9 @@ def _check_complete() -> None:
     told = re.search(r"make serve takes ([A-Z_ ]+);", (CHECKOUT / "Makefile").read_text())
     if told is None or {*told[1].split(), "PYTHON"} != set(SERVE):
         raise ValueError(f"SERVE and make's help differ: {told and told[1]}")
-    read = find_variables(CHECKOUT / "facade", CHECKOUT / "export", CHECKOUT / "deploy" / "local")
+    read = find_variables(
+        CHECKOUT / "facade", CHECKOUT / "export", CHECKOUT / "terminal", CHECKOUT / "deploy" / "local"
+    )
     unknown = read - set(SERVE) - set(OUTSIDE) - INTERNAL
     if unknown:
         raise ValueError(f"the code reads {', '.join(sorted(unknown))}: say in OUTSIDE what for")
