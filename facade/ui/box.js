@@ -29,7 +29,9 @@ function makeCode() {
   const makePane = (name) => el("pre", { tabindex: 0, "aria-label": name });
   const panes = { curl: makePane("curl"), Python: makePane("Python") };
   const said = el("span", { class: "soft", role: "status" });
-  const choices = Object.keys(panes).map((name) => el("button", { type: "button", onclick: () => choose(name) }, name));
+  const choices = Object.keys(panes).map((name) =>
+    el("button", { type: "button", onclick: () => choose(name) }, name),
+  );
   let chosen = "";
 
   function choose(name) {
@@ -48,18 +50,28 @@ function makeCode() {
   const root = el(
     "div",
     { class: "code" },
-    el("div", { class: "row" }, el("div", { class: "choice", role: "group", "aria-label": "Language" }, ...choices), said, button),
+    el(
+      "div",
+      { class: "row" },
+      el("div", { class: "choice", role: "group", "aria-label": "Language" }, ...choices),
+      said,
+      button,
+    ),
     ...Object.values(panes),
     el("p", { class: "soft" }, "Put your key into the variable API_KEY; it isn't part of these lines."),
   );
-  return { root, show: ({ curl, python }) => ((panes.curl.textContent = curl), (panes.Python.textContent = python)) };
+  return {
+    root,
+    show: ({ curl, python }) => ((panes.curl.textContent = curl), (panes.Python.textContent = python)),
+  };
 }
 
 /**
  * Make the box of a task.
  *
- * A task has `verb` and `hint`, its `fields`, its `output` (a field, or the `result` below); `lines(model)` gives what is typed as lines to copy;
- * `run(model, signal, say)` asks the model and shows the answer; `missing()` says what has to be chosen first.
+ * A task has `verb` and `hint`, its `fields`, and its `output`: one of the fields, or the `result` below them.
+ * `lines(model)` gives what is typed as lines to copy; `run(model, signal, say)` asks the model and shows the answer;
+ * `missing()` says what has to be chosen first.
  */
 export function makeBox(task) {
   const select = el("select");
@@ -81,7 +93,7 @@ export function makeBox(task) {
     if (missing) return;
     const controller = (running = new AbortController());
     stop.hidden = false;
-    send.disabled = true;
+    send.setAttribute("aria-disabled", "true"); // and not disabled: that takes the focus, and with it Escape
     task.output.setAttribute("aria-busy", "true");
     status.textContent = "Waiting for the answer …";
     try {
@@ -89,11 +101,12 @@ export function makeBox(task) {
     } catch (error) {
       status.textContent = controller.signal.aborted ? "Stopped." : "";
       if (!controller.signal.aborted) tell(notice, error.message, "bad");
+      task.result?.replaceChildren();
     } finally {
       running = null;
       if (document.activeElement === stop) send.focus();
       stop.hidden = true;
-      send.disabled = false;
+      send.setAttribute("aria-disabled", "false");
       task.output.setAttribute("aria-busy", "false");
       update();
     }
@@ -105,7 +118,7 @@ export function makeBox(task) {
     const sends = event.ctrlKey || event.metaKey || (task.sendsOnEnter && !event.shiftKey);
     if (event.key === "Enter" && isArea && sends) {
       event.preventDefault();
-      run();
+      form.requestSubmit();
     } else if (event.key === "Escape") running?.abort();
   }
   function submit(event) {

@@ -16,8 +16,21 @@ export function makeChat() {
   const text = el("textarea", { rows: 3 });
   text.value = "What is the capital of France?";
   const most = el("input", { type: "number", min: 1, value: 200, inputmode: "numeric" });
-  const heat = el("input", { type: "number", min: 0, max: 2, step: 0.1, placeholder: "the model's", inputmode: "decimal" });
-  const log = el("ol", { class: "chat", role: "log", "aria-label": "Conversation", tabindex: 0, hidden: true });
+  const heat = el("input", {
+    type: "number",
+    min: 0,
+    max: 2,
+    step: 0.1,
+    placeholder: "the model's",
+    inputmode: "decimal",
+  });
+  const log = el("ol", {
+    class: "chat",
+    role: "log",
+    "aria-label": "Conversation",
+    tabindex: 0,
+    hidden: true,
+  });
   const anew = el("button", { type: "button", hidden: true, onclick: clear }, "New chat");
   let messages = [];
 
@@ -59,9 +72,8 @@ export function makeChat() {
 
   async function run(model, signal, say) {
     const [path, body] = request(model);
-    const asked = toSend().at(-1);
-    if (text.value) messages.push(asked);
-    const kept = messages.length;
+    const asked = { role: "user", content: text.value };
+    messages.push(asked);
     const question = add("You", "you", asked.content);
     const answer = add(model.name, "model", "");
     text.value = "";
@@ -80,18 +92,24 @@ export function makeChat() {
         answer.append(piece);
         log.scrollTop = log.scrollHeight;
       }
-      say(aboutAnswer(response, clock.started, speed(clock, usage)));
     } catch (error) {
-      if (!answer.textContent) {
-        // Nothing was answered: the question goes back to where it was typed.
-        question.parentElement.remove();
-        answer.parentElement.remove();
-        messages.length = kept - 1;
-        text.value ||= asked.content;
-      }
+      if (answer.textContent) keep();
+      else takeBack();
       throw error;
-    } finally {
-      if (answer.textContent) messages.push({ role: "assistant", content: answer.textContent });
+    }
+    keep();
+    say(aboutAnswer(response, clock.started, speed(clock, usage)));
+
+    function keep() {
+      messages.push({ role: "assistant", content: answer.textContent });
+    }
+    /** Nothing was answered: the question goes back to where it was typed. */
+    function takeBack() {
+      messages.pop();
+      question.parentElement.remove();
+      answer.parentElement.remove();
+      log.hidden = anew.hidden = !messages.length;
+      text.value ||= asked.content;
     }
   }
 
@@ -110,7 +128,13 @@ export function makeChat() {
     fields: [
       log,
       labelled("Message", text),
-      el("div", { class: "row wrap" }, labelled("Most tokens", most, "short"), labelled("Temperature", heat, "short"), anew),
+      el(
+        "div",
+        { class: "row wrap" },
+        labelled("Most tokens", most, "short"),
+        labelled("Temperature", heat, "short"),
+        anew,
+      ),
     ],
     output: log,
     missing: () => (text.value.trim() ? undefined : "Type a message first."),

@@ -12,18 +12,26 @@ const NOTHING = "–";
 const rate = (value) => `${number(value)} /s`;
 const percent = (value) => `${Math.round(value * 100)} %`;
 const shown = (value, write) => (value == null || Number.isNaN(value) ? NOTHING : write(value));
-const late = (figures) => (value) => (value === Infinity ? `> ${duration(figures.largest)}` : duration(value));
+const late = (figures) => (value) =>
+  value === Infinity ? `> ${duration(figures.largest)}` : duration(value);
 
 /** Each tile: its name, the figure that is drawn, how it is written, and what stands below. */
 const TILES = [
   ["Requests", (f) => f.requestsPerS, () => rate, (f) => `${whole(f.requests)} in ${whole(f.seconds)} s`],
   [
-    "Latency, median", (f) => f.p50, late,
+    "Latency, median",
+    (f) => f.p50,
+    late,
     (f) => `p95 ${shown(f.p95, late(f))} · p99 ${shown(f.p99, late(f))}`,
   ],
   ["Batch size", (f) => f.batchSize, () => number, (f) => `in ${whole(f.batches)} merged calls`],
   ["Cache hits", (f) => f.hitShare, () => percent, (f) => `of ${whole(f.looked)} items`],
-  ["Queue", (f) => f.queue, () => whole, (f) => (f.waitS == null ? "nothing waited" : `waited ${duration(f.waitS)} on average`)],
+  [
+    "Queue",
+    (f) => f.queue,
+    () => whole,
+    (f) => (f.waitS == null ? "nothing waited" : `waited ${duration(f.waitS)} on average`),
+  ],
   ["In flight", (f) => f.inFlight, () => whole, (f) => `${shown(f.writing, whole)} texts being written`],
   ["Tokens written", (f) => f.written, () => rate, (f) => `${shown(f.read, rate)} read`],
   ["Refused", (f) => f.refused, () => whole, (f) => `${whole(f.failed)} failed`],
@@ -35,12 +43,11 @@ function drawLine(place, name, values, write) {
   const most = Math.max(...known, 1e-9);
   const step = 100 / (KEPT_S / (INTERVAL_MS / 1000) - 1);
   const left = 100 - step * (values.length - 1);
-  let pen = "M";
+  // A gap where there is no value: the line begins anew behind it.
   const path = values.map((value, index) => {
-    if (!Number.isFinite(value)) return (pen = "M"), "";
-    const point = `${pen}${(left + index * step).toFixed(1)} ${(23 - (22 * value) / most).toFixed(1)}`;
-    pen = "L";
-    return point;
+    if (!Number.isFinite(value)) return "";
+    const pen = Number.isFinite(values[index - 1]) ? "L" : "M";
+    return `${pen}${(left + index * step).toFixed(1)} ${(23 - (22 * value) / most).toFixed(1)}`;
   });
   const text = known.length
     ? `${name}, last minute: ${write(Math.min(...known))} to ${write(Math.max(...known))}`
@@ -50,9 +57,16 @@ function drawLine(place, name, values, write) {
 }
 
 function makeTile([name]) {
-  const [value, below] = [el("dd", { class: "figure" }, NOTHING), el("dd", { class: "soft" }, NOTHING)];
-  const line = svg("svg", { viewBox: "0 0 100 24", preserveAspectRatio: "none", role: "img", "aria-label": name });
-  return { value, below, line, root: el("div", { class: "tile" }, el("dt", {}, name), value, below, line) };
+  const value = el("dd", { class: "figure" }, NOTHING);
+  const below = el("dd", { class: "soft" }, NOTHING);
+  const drawing = svg("svg", {
+    viewBox: "0 0 100 24",
+    preserveAspectRatio: "none",
+    role: "img",
+    "aria-label": name,
+  });
+  const root = el("div", { class: "tile" }, el("dt", {}, name), value, below, drawing);
+  return { value, below, drawing, root };
 }
 
 /** Show live figures from now on; returns what ends it. */
@@ -70,11 +84,11 @@ export function showLive() {
     if (first === last) return;
     const figures = toFigures(first, last);
     const steps = readings.slice(1).map((reading, index) => toFigures(readings[index], reading));
-    TILES.forEach(([name, read, writer, below], place) => {
-      const { value, below: line, line: drawing } = tiles[place];
-      value.textContent = shown(read(figures), writer(figures));
-      line.textContent = below(figures);
-      drawLine(drawing, name, steps.map(read), writer(figures));
+    TILES.forEach(([name, read, writer, tellMore], place) => {
+      const tile = tiles[place];
+      tile.value.textContent = shown(read(figures), writer(figures));
+      tile.below.textContent = tellMore(figures);
+      drawLine(tile.drawing, name, steps.map(read), writer(figures));
     });
   }
 

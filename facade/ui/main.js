@@ -60,7 +60,10 @@ function start(secret, isRemembered) {
     if (mine !== ends) return false; // another key by now
     // A key without the scope for models may still read metrics; a façade without models has some later.
     const isIn = status === 200 || status === 403 || status === 503;
-    if (status === 401 || (byId("shown").hidden && !isIn)) return refuse(said), false;
+    if (status === 401 || (byId("shown").hidden && !isIn)) {
+      refuse(said);
+      return false;
+    }
     welcome();
     if (isIn) showState(state);
     tell(byId("models-note"), said);

@@ -9,7 +9,9 @@ function* samplesOf(text) {
   for (const line of text.split("\n")) {
     const found = LINE.exec(line);
     if (!found) continue;
-    const labels = Object.fromEntries([...(found[2] ?? "").matchAll(LABEL)].map(([, name, value]) => [name, value]));
+    const labels = Object.fromEntries(
+      [...(found[2] ?? "").matchAll(LABEL)].map(([, name, value]) => [name, value]),
+    );
     yield [found[1], labels, Number(found[3])];
   }
 }
@@ -44,7 +46,9 @@ export function toReading(text, atS) {
 
 /** Whether the façade counts anew: a counter went down. */
 export function hasRestarted(before, after) {
-  return ["requests", "looked", "batches", "read", "written"].some((name) => (after[name] ?? 0) < (before[name] ?? 0));
+  return ["requests", "looked", "batches", "read", "written"].some(
+    (name) => (after[name] ?? 0) < (before[name] ?? 0),
+  );
 }
 
 const share = (part, whole) => (whole > 0 ? part / whole : null);

@@ -25,7 +25,11 @@ function release(model) {
   return [
     `version ${version}: ${100 - share}\u00a0%, canary ${canary.version}: ${share}\u00a0%`,
     bar(share / 100),
-    el("span", { class: canary.state.startsWith("dropped") ? "soft bad" : "soft" }, `canary ${CANARY[canary.state]}`),
+    el(
+      "span",
+      { class: canary.state.startsWith("dropped") ? "soft bad" : "soft" },
+      `canary ${CANARY[canary.state]}`,
+    ),
   ];
 }
 
@@ -43,11 +47,21 @@ function health(model) {
 function row(model) {
   // The column's name stands in each cell too, for narrow screens, where a row is a block.
   const cell = (name, ...children) =>
-    el("td", { role: "cell" }, el("span", { class: "label", "aria-hidden": "true" }, name), el("div", {}, ...children));
+    el(
+      "td",
+      { role: "cell" },
+      el("span", { class: "label", "aria-hidden": "true" }, name),
+      el("div", {}, ...children),
+    );
   return el(
     "tr",
     { role: "row" },
-    el("th", { scope: "row", role: "rowheader" }, model.name, model.model_id !== model.name && el("span", { class: "soft" }, model.model_id)),
+    el(
+      "th",
+      { scope: "row", role: "rowheader" },
+      model.name,
+      model.model_id !== model.name && el("span", { class: "soft" }, model.model_id),
+    ),
     cell("Task", el("span", { class: "name" }, model.task || "–")),
     cell("Versions", model.versions.join(", ") || "–"),
     cell("Release", ...release(model)),

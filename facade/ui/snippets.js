@@ -12,14 +12,17 @@ const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 function spaced(value, write) {
   if (Array.isArray(value)) return `[${value.map((item) => spaced(item, write)).join(", ")}]`;
   if (value === null || typeof value !== "object") return write(value);
-  const fields = Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}: ${spaced(item, write)}`);
+  const fields = Object.entries(value).map(
+    ([name, item]) => `${JSON.stringify(name)}: ${spaced(item, write)}`,
+  );
   return `{${fields.join(", ")}}`;
 }
 
 const toJson = (value) => spaced(value, JSON.stringify);
 
 /** JSON's strings and numbers are Python's too. */
-const toPython = (value) => spaced(value, (one) => (typeof one === "boolean" ? (one ? "True" : "False") : JSON.stringify(one)));
+const toPython = (value) =>
+  spaced(value, (one) => (typeof one === "boolean" ? (one ? "True" : "False") : JSON.stringify(one)));
 
 function head(path, streams) {
   return (
@@ -45,7 +48,9 @@ export function toCurlWithFile(path, body, fileName) {
 /** Python's standard library; *expression* says what is printed of `answer`. */
 export function toPlainPython(path, body, expression, fileName) {
   const input = `base64.b64encode(open(${toPython(fileName ?? "")}, "rb").read()).decode()`;
-  const written = fileName ? toPython({ ...body, input: "\n" }).replace('"\\n"', () => input) : toPython(body);
+  const written = fileName
+    ? toPython({ ...body, input: "\n" }).replace('"\\n"', () => input)
+    : toPython(body);
   return `${fileName ? "import base64\n" : ""}import json
 import os
 import urllib.request

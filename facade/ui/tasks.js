@@ -7,6 +7,12 @@ import { duration, number } from "./metrics.js";
 import { toCurl, toCurlWithFile, toOpenaiPython, toPlainPython } from "./snippets.js";
 
 const TOP = 5;
+const SAMPLES = [
+  "Passwords are changed under Settings, Account.",
+  "Our office is closed on Sundays.",
+  "A login that is lost can be reset by mail.",
+];
+const NO_FILE = "JPEG, PNG or WebP; drop a file here, or choose one";
 const PRINT_LABELS = `for found in answer["data"][0]["scores"]:
     print(round(found["score"], 3), found["label"])`;
 const PRINT_ORDER = `for found in answer["results"]:
@@ -20,7 +26,9 @@ export function aboutAnswer(response, startedMs, ...more) {
   const version = response.headers.get("x-model-version");
   const cache = response.headers.get("x-cache");
   const took = duration((performance.now() - startedMs) / 1000);
-  return [...more, took, version && `version ${version}`, cache && cache !== "bypass" && `cache: ${cache}`].filter(Boolean).join(" · ");
+  return [...more, took, version && `version ${version}`, cache && cache !== "bypass" && `cache: ${cache}`]
+    .filter(Boolean)
+    .join(" · ");
 }
 
 async function answerTo([path, body], signal, say) {
@@ -42,11 +50,21 @@ function makeOutput() {
 }
 
 function scored(found) {
-  return el("li", {}, el("span", { class: "grow" }, found.text), bar(found.share), el("span", { class: "score" }, found.score));
+  return el(
+    "li",
+    {},
+    el("span", { class: "grow" }, found.text),
+    bar(found.share),
+    el("span", { class: "score" }, found.score),
+  );
 }
 
 function labelsOf(answer) {
-  return answer.data[0].scores.map(({ label, score }) => ({ text: label, share: score, score: score.toFixed(3) }));
+  return answer.data[0].scores.map(({ label, score }) => ({
+    text: label,
+    share: score,
+    score: score.toFixed(3),
+  }));
 }
 
 function cosine(a, b) {
@@ -71,7 +89,11 @@ export function makeEmbedding() {
       output.replaceChildren(
         el("p", { class: "figure" }, found.toFixed(4)),
         bar(found),
-        el("p", { class: "soft" }, `cosine similarity of two vectors of ${a.length} numbers: 1 is the same, 0 unrelated`),
+        el(
+          "p",
+          { class: "soft" },
+          `cosine similarity of two vectors of ${a.length} numbers: 1 is the same, 0 unrelated`,
+        ),
       );
     },
     lines(model) {
@@ -105,7 +127,7 @@ export function makeClassifier() {
 export function makeReranker() {
   const query = el("input", { type: "text", autocomplete: "off" });
   query.value = "How do I change my password?";
-  const lines = area("Passwords are changed under Settings, Account.\nOur office is closed on Sundays.\nA login that is lost can be reset by mail.", 5);
+  const lines = area(SAMPLES.join("\n"), 5);
   const output = makeOutput();
   const documents = () => lines.value.split("\n").filter((line) => line.trim());
   const request = (model) => ["v1/rerank", { model: model.name, query: query.value, documents: documents() }];
@@ -151,18 +173,22 @@ const sizeOf = (bytes) => `${number(bytes / 1024)} KiB`;
 export function makeImageClassifier(limits) {
   const input = el("input", { type: "file", accept: "image/jpeg,image/png,image/webp" });
   const preview = el("img", { alt: "", hidden: true });
-  const name = el("span", { class: "soft" }, "JPEG, PNG or WebP; drop a file here, or choose one");
+  const about = el("span", { class: "soft" }, NO_FILE);
   const output = makeOutput();
-  const drop = el("label", { class: "drop" }, preview, el("span", {}, el("span", { class: "unseen" }, "Picture"), name, input));
+  const drop = el(
+    "label",
+    { class: "drop" },
+    preview,
+    el("span", {}, el("span", { class: "unseen" }, "Picture"), about, input),
+  );
   const file = () => input.files[0];
   const body = (model) => ({ model: model.name, top_k: TOP });
 
   function pick() {
     URL.revokeObjectURL(preview.src);
     preview.hidden = !file();
-    if (!file()) return;
-    preview.src = URL.createObjectURL(file());
-    name.textContent = sizeOf(file().size);
+    about.textContent = file() ? sizeOf(file().size) : NO_FILE;
+    if (file()) preview.src = URL.createObjectURL(file());
   }
   function take(event) {
     event.preventDefault();

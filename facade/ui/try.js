@@ -24,10 +24,20 @@ function make(task, limits) {
   const box = makeBox(makeTask(limits));
   const tab = el(
     "button",
-    { type: "button", role: "tab", id: `tab-${task}`, "aria-controls": `box-${task}`, onclick: () => choose(task) },
+    {
+      type: "button",
+      role: "tab",
+      id: `tab-${task}`,
+      "aria-controls": `box-${task}`,
+      onclick: () => choose(task),
+    },
     name,
   );
-  const panel = el("div", { role: "tabpanel", id: `box-${task}`, "aria-labelledby": `tab-${task}` }, box.root);
+  const panel = el(
+    "div",
+    { role: "tabpanel", id: `box-${task}`, "aria-labelledby": `tab-${task}` },
+    box.root,
+  );
   made.set(task, { tab, panel, setModels: box.setModels });
 }
 

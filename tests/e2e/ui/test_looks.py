@@ -46,7 +46,7 @@ WEAK = """([text, edge]) => {
   };
   const weak = [];
   for (const it of document.querySelectorAll("body *")) {
-    if (!it.checkVisibility() || it.closest("svg, .unseen, :disabled")) continue;
+    if (!it.checkVisibility() || it.closest("svg, .unseen, [aria-disabled=true]")) continue;
     const style = getComputedStyle(it);
     const hasText = [...it.childNodes].some((node) => node.nodeType === 3 && node.data.trim()) || it.value;
     if (hasText && contrast(channels(style.color), ground(it)) < text) weak.push(it.outerHTML.slice(0, 90));
