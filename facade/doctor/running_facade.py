@@ -27,6 +27,9 @@ class Answer(NamedTuple):
     status: int
     """HTTP's."""
 
+    content: bytes
+    """As it came."""
+
     body: Any
     """Values of its JSON; None if it is none."""
 
@@ -72,7 +75,9 @@ def ask(url: str, path: str, timeout_s: float) -> Answer:
         body = json.loads(content)
     except ValueError:
         body = None
-    return Answer(response.status, body, _read_date(response.getheader("Date")), (before + after) / 2)
+    return Answer(
+        response.status, content, body, _read_date(response.getheader("Date")), (before + after) / 2
+    )
 
 
 def is_facade(host: str, port: int) -> bool:
@@ -94,7 +99,8 @@ def is_facade(host: str, port: int) -> bool:
             answer = ask(f"http://{name}:{port}", path, _QUICK_S)
         except (OSError, http.client.HTTPException, ValueError):
             return False
-        if answer.body == {"status": "live"}:
+        # A port for metrics alone has nothing else.
+        if answer.body == {"status": "live"} or (path == "/metrics" and b"# HELP facade_" in answer.content):
             return True
     return False
 

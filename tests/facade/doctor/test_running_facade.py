@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import start_http_server
 
 from facade.app import build_app
 from facade.doctor.machine import examine_port
 from facade.doctor.running_facade import examine_running
+from facade.telemetry import Metrics
 from tests.facade.redis_server import RedisServer, free_port
 from tests.facade.serving import serving
 
@@ -36,6 +38,20 @@ async def test_its_port_counts_as_its_own(client: httpx.AsyncClient) -> None:
     """Taken by a façade is fine."""
     host, port = str(client.base_url.host), client.base_url.port
     found = await asyncio.to_thread(examine_port, "port", host, port, "FACADE_PORT")
+
+    assert (found.status, "by a façade" in found.found) == ("ok", True)
+
+
+def test_its_metrics_port_counts_as_its_own_too() -> None:
+    """Which has metrics and nothing else."""
+    port = free_port()
+    server, thread = start_http_server(port, "127.0.0.1", registry=Metrics().registry)
+    try:
+        found = examine_port("metrics port", "127.0.0.1", port, "FACADE_METRICS_PORT")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
     assert (found.status, "by a façade" in found.found) == ("ok", True)
 
