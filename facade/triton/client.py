@@ -138,8 +138,12 @@ class TritonClient:
             )
         except grpc.aio.AioRpcError as error:
             raise to_facade_error(error) from error
+        except asyncio.CancelledError as error:
+            raise to_own_error(error) from None
         described = []
         for name, config in zip(versions, configs, strict=True):
+            if isinstance(config, asyncio.CancelledError):
+                raise to_own_error(config) from None
             if isinstance(config, grpc.aio.AioRpcError):
                 failure = to_facade_error(config)
                 # A model that was unloaded between the two calls is simply not there; any other failure says nothing
@@ -158,6 +162,8 @@ class TritonClient:
             return bool((await self._stub.ServerLive(pb.ServerLiveRequest(), timeout=timeout_s)).live)
         except grpc.aio.AioRpcError as error:
             raise to_facade_error(error) from error
+        except asyncio.CancelledError as error:
+            raise to_own_error(error) from None
 
     async def inspect(
         self, topic: Topic, model_name: str = "", model_version: str = "", *, timeout_s: float
@@ -169,10 +175,12 @@ class TritonClient:
             answer = await getattr(self._stub, question.method)(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise to_facade_error(error) from error
+        except asyncio.CancelledError as error:
+            raise to_own_error(error) from None
         return question.read(answer)
 
     async def aclose(self) -> None:
-        """Close the channel; calls under way are cancelled."""
+        """Close the channel; who waits for inference is cancelled, who asks something else finds nobody there."""
         if self._channel is not None:
             await self._channel.close(grace=None)
 
@@ -202,6 +210,25 @@ def to_facade_error(error: grpc.aio.AioRpcError) -> FacadeError:
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Overloaded("The model server is out of resources.", retry_after_s=RETRY_SOON_S)
     return _from_failure(details or status.name)
+
+
+def to_own_error(error: asyncio.CancelledError) -> BaseException:
+    """
+    Tell a call that was broken off from a caller who was.
+
+    ``grpc.aio`` cancels what is under way on a channel that is closed, and an endpoint that went silent gets a new
+    one. Whoever asked on the old one goes on: a catalogue that took this for its own end would never look again.
+
+    Args:
+        error: What a call raised.
+
+    Returns:
+        The error to raise instead.
+    """
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        return error
+    return BackendUnavailable("The connection to the model server was closed.", retry_after_s=RETRY_SOON_S)
 
 
 def to_stream_error(message: str) -> FacadeError:

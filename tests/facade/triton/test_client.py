@@ -144,6 +144,25 @@ async def test_a_triton_that_comes_back_is_found_again(triton: WireTriton, backe
     assert outputs["embedding"].raw == vector_of("a").tobytes()
 
 
+@pytest.mark.parametrize("ask", ["describe_models", "is_live"])
+async def test_who_asks_while_it_is_closed_finds_nobody_there(
+    triton: WireTriton, backend: TritonClient, ask: str
+) -> None:
+    """It is an answer, and not the end of whoever asked; who is cancelled itself still is."""
+    triton.thawed.clear()
+    await backend.inspect("server", timeout_s=5)
+    asking = [asyncio.create_task(getattr(backend, ask)(timeout_s=20)) for _ in range(2)]
+    await asyncio.sleep(0)
+    asking[1].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking[1]
+    await backend.aclose()
+
+    with pytest.raises(errors.BackendUnavailable):
+        await asking[0]
+    triton.thawed.set()
+
+
 async def test_closing_a_client_never_used_is_fine() -> None:
     """A façade that stops before its first call stops cleanly."""
     await TritonClient("127.0.0.1:1").aclose()

@@ -164,6 +164,19 @@ async def test_a_frozen_endpoint_is_found_without_any_call(
     await until(lambda: pool.up_count == 2)
 
 
+async def test_a_look_under_way_outlives_the_connection_that_is_renewed(
+    pool: EndpointPool, tritons: list[WireTriton]
+) -> None:
+    """Whoever looks would take its end for its own, and never look again."""
+    tritons[0].thawed.clear()
+    look = asyncio.create_task(pool.describe_models(timeout_s=20))
+    calls = [asyncio.create_task(infer(pool, str(index))) for index in range(6)]
+    await until(lambda: pool.up_count == 2)
+
+    assert [model.name for model in await look] == ["chat", "minilm", "minilm_core"]
+    await asyncio.gather(*calls)
+
+
 async def test_a_model_that_hangs_alone_is_avoided_there(
     pool: EndpointPool, tritons: list[WireTriton], watcher: Watcher
 ) -> None:
