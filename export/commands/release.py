@@ -18,6 +18,7 @@ from export.commands.shared import (
 )
 from export.following import connected, read_address
 from export.progress import Progress, is_terminal
+from terminal.failures import write_warning
 from terminal.program import command
 
 if TYPE_CHECKING:
@@ -278,7 +279,9 @@ COMMANDS = (list_command, show, canary, promote, rollback, prune, verify, diff)
 def _report(moved: "Moved", *, as_json: bool) -> None:
     if moved.undone:
         edits = ", ".join(moved.undone)
-        click.echo(f"Note: edited by hand, and now again as it was exported: {edits}", err=True)
+        write_warning(
+            f"Edited by hand, and now again as it was exported: {edits}. Settings belong into an export."
+        )
     if as_json:
         result = {"name": moved.name, "is_new": moved.is_new, "release": moved.after.to_json()}
         click.echo(json.dumps(result | {"before": moved.before.to_json()}))

@@ -13,7 +13,7 @@ from facade.doctor.bounded import explain_connection, knock, resolve, split_addr
 from facade.doctor.finding import Finding, ok, problem, warning
 from facade.errors import BackendUnavailable, DeadlineExceeded, FacadeError
 from facade.triton.addresses import DnsAddresses, parse_url
-from facade.triton.channel import TlsUnusable, certificate_end, read_credentials
+from facade.triton.channel import HINTS, TlsUnusable, certificate_end, read_credentials
 from facade.triton.client import TritonClient
 
 if TYPE_CHECKING:
@@ -307,11 +307,14 @@ def _silent(address: str, port: int, error: FacadeError) -> Finding:
         remedy = "Triton hangs, or something else listens there: see its log, restart it if it stays so."
         return problem(address, "takes the connection and doesn't answer", remedy)
     if isinstance(error, BackendUnavailable):
+        hint = next((meaning for sign, meaning in HINTS if sign in reason), None)
+        found = f"takes the connection and speaks no gRPC with us: {hint or _shorten(reason)}"
+        if hint is not None and "ertificate is" in hint:
+            remedy = f"See what it shows: `openssl s_client -connect {address} -showcerts`."
+            return problem(address, found, remedy)
         usual = "" if port == GRPC_PORT else f" Triton's gRPC port is {GRPC_PORT} unless told otherwise."
         remedy = f"Is that Triton's gRPC port, and not HTTP (8000) or metrics (8002)?{usual}"
-        return problem(
-            address, f"takes the connection and speaks no gRPC with us: {_shorten(reason)}", remedy
-        )
+        return problem(address, found, remedy)
     return problem(address, _shorten(reason), "See Triton's log.")
 
 

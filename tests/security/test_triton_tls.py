@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
@@ -24,15 +25,15 @@ from pydantic import SecretStr, ValidationError
 from deploy.local.install import Places, install_triton
 from deploy.local.triton import CHECKOUT, TritonServer
 from facade.app import build_app
+from facade.doctor.tritons import examine_tritons
 from facade.settings import Settings
-from facade.triton.channel import TlsUnusable
+from facade.triton.channel import TlsFiles, TlsUnusable, certificate_end
 from tests.facade.conftest import until_ready
 from tests.facade.serving import serving
 from tests.security.small_repository import DIMENSION, MODEL_NAME, write_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
 
@@ -140,6 +141,40 @@ async def test_without_them_it_is_not_ready_and_says_why(
     lost = [record for record in caplog.records if record.message == "triton_lost"]
     assert len(lost) == 1
     assert words in vars(lost[0])["reason"]
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "words"),
+    [
+        (("authority", "facade"), "ok", "the certificate holds until"),
+        (("stranger", "facade"), "problem", "isn't signed by FACADE_TRITON_TLS_CA_FILE"),
+        (("authority",), "problem", "take no certificate like ours"),
+        (("authority", "over"), "problem", "certificate has expired"),
+        ((), "problem", "it may want TLS"),
+    ],
+)
+async def test_the_doctor_says_the_same(
+    secured: Secured, files: tuple[str, ...], status: str, words: str
+) -> None:
+    """And until when both certificates hold; what is wrong has a remedy."""
+    named = secured.files(*files) if files else {}
+    tls = TlsFiles(*map(Path, named.values())) if named else None
+    look = await examine_tritons(secured.url, tls, timeout_s=5, now=time.time())
+    matching = [finding for finding in look.findings if words in finding.found]
+
+    assert {finding.status for finding in matching} == {status}
+    assert len(matching) == (2 if status == "ok" else 1)
+    assert all(finding.remedy for finding in look.findings if finding.status != "ok")
+
+
+async def test_the_doctor_warns_before_a_certificate_is_over(secured: Secured) -> None:
+    """Fourteen days before it, and as a problem when it is."""
+    tls = TlsFiles(*map(Path, secured.files("authority", "facade").values()))
+    end = certificate_end(tls)
+    assert end is not None
+    for now, status in ((end - 86_400, "warning"), (end + 1, "problem")):
+        look = await examine_tritons(secured.url, tls, timeout_s=5, now=now)
+        assert look.findings[0].status == status
 
 
 @pytest.mark.parametrize(

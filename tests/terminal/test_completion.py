@@ -49,10 +49,14 @@ def complete(folder: Path, line: str) -> list[str]:
         f"_{program.replace('-', '_')}_completion {program}\n"
         'printf "%s\\n" "${COMPREPLY[@]}"\n'
     )
+    return run_shell(folder, "bash", "--norc", "-c", script)
+
+
+def run_shell(folder: Path, *command: str) -> list[str]:
+    """Run a shell with both programs on its PATH; give the words that it prints."""
     ended = subprocess.run(
-        ["bash", "--norc", "-c", script],
-        cwd=folder, capture_output=True, text=True, check=True, timeout=60,
-        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
+        command, cwd=folder, capture_output=True, text=True, check=True, timeout=60,
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(folder)},
     )  # fmt: skip
     return ended.stdout.split()
 
@@ -90,6 +94,25 @@ def test_each_shell_can_read_its_script(name: str, shell: str) -> None:
     assert f"_{name.replace('-', '_').upper()}_COMPLETE={shell}_complete" in printed.stdout
     if shutil.which(shell) is not None:
         subprocess.run([shell, "-n"], input=printed.stdout, text=True, check=True, timeout=20)
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish here")
+def test_fish_completes_too(folder: Path) -> None:
+    """Asked as a press of Tab asks it."""
+    script = 'triton-export completion fish | source; complete -C "triton-export show t"'
+
+    assert run_shell(folder, "fish", "--no-config", "-c", script) == ["tiny-chat"]
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
+def test_zsh_takes_the_script(folder: Path) -> None:
+    """It is registered for the program, where completion is switched on as usual."""
+    script = (
+        "autoload -U compinit; compinit -D -u; "
+        'eval "$(triton-export completion zsh)"; print $_comps[triton-export]'
+    )
+
+    assert run_shell(folder, "zsh", "-f", "-c", script) == ["_triton_export_completion"]
 
 
 def test_an_unknown_shell_is_refused() -> None:

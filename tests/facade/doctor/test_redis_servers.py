@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from facade.doctor.redis_servers import RedisLook, examine_redis
+from tests.facade.cache.redis_cluster import cluster_url, redis_cluster
 from tests.facade.redis_server import RedisServer, free_port
 
 if TYPE_CHECKING:
@@ -117,6 +118,21 @@ async def test_a_replica_and_a_cluster_without_slots_are_problems() -> None:
 
     assert "is a replica" in replica.found
     assert "CLUSTER NODES" in cluster.remedy
+
+
+async def test_each_primary_of_a_cluster_is_looked_at() -> None:
+    """One that is gone is told beside the others."""
+    with redis_cluster() as servers:
+        look = await examine(cluster_url(servers))
+        servers[2].kill()
+        torn = await examine(cluster_url(servers))
+
+    described = [finding for finding in look.findings if finding.found.startswith("Redis ")]
+    assert len(described) == 3
+    assert len([finding for finding in look.findings if "cluster state ok" in finding.found]) == 3
+    assert len(look.clocks) == 3
+    assert any(finding.status == "problem" and finding.remedy for finding in torn.findings)
+    assert len(torn.clocks) == 2
 
 
 async def test_none_is_skipped() -> None:
