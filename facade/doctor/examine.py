@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from facade.doctor import machine
 from facade.doctor.api_keys import examine_keys
@@ -17,14 +17,16 @@ from facade.doctor.finding import Finding, Section, problem
 from facade.doctor.redis_servers import RedisLook, examine_redis
 from facade.doctor.repository import RepositoryLook, examine_repository, skip_repository
 from facade.doctor.running_facade import examine_running
-from facade.doctor.tritons import compare_with_disk, examine_default_model, examine_tritons
+from facade.doctor.tritons import TritonLook, compare_with_disk, examine_default_model, examine_tritons
 from facade.triton.channel import TlsFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from facade.doctor.running_facade import Answer
     from facade.settings import Settings
+
+Look = TypeVar("Look")
 
 FILES_LIMIT_S = 30.0
 """Seconds for looking at files; a network disk that is gone hangs for ever."""
@@ -73,23 +75,20 @@ async def examine(asked: Questions) -> list[Section]:
     settings, wrong = read_leniently(asked.chosen, secrets_dir)
     now = asked.clock()
     tritons, quick, on_disk, caches, quotas, (running, answer) = await asyncio.gather(
-        examine_tritons(settings.triton_url, _tls(settings), timeout_s=asked.timeout_s, now=now),
-        in_thread(lambda: _examine_machine(settings, asked.repository), FILES_LIMIT_S),
-        _examine_disk(asked),
-        examine_redis(
-            "FACADE_REDIS_URL",
-            _secret(settings.redis_url),
-            use="both" if settings.quota_redis_url is None else "cache",
-            timeout_s=asked.timeout_s,
+        _guarded(
+            examine_tritons(settings.triton_url, _tls(settings), timeout_s=asked.timeout_s, now=now),
+            lambda finding: TritonLook([finding]),
         ),
-        _examine_quota_redis(settings, asked.timeout_s),
-        _examine_facade(asked),
+        _guarded(in_thread(lambda: _examine_machine(settings, asked.repository), FILES_LIMIT_S), _alone),
+        _guarded(_examine_disk(asked), lambda finding: RepositoryLook([finding])),
+        _guarded(_examine_cache_redis(settings, asked.timeout_s), _as_redis),
+        _guarded(_examine_quota_redis(settings, asked.timeout_s), _as_redis),
+        _guarded(_examine_facade(asked), lambda finding: ([finding], None)),
     )
     served = None if tritons.served is None else tritons.served.keys()
-    keys = await in_thread(
-        lambda: examine_keys(settings.keys_file, _secret(settings.api_key), served=served, now=now),
-        FILES_LIMIT_S,
-    )
+    key = _secret(settings.api_key)
+    reading = in_thread(lambda: examine_keys(settings.keys_file, key, served=served, now=now), FILES_LIMIT_S)
+    keys = await _guarded(reading, _alone)
     seen = [*caches.clocks, *quotas.clocks]
     if asked.facade_url is not None and answer is not None and answer.date is not None:
         # Its date is cut to seconds: half of one is added, to be wrong by half of one at most.
@@ -111,6 +110,29 @@ async def examine(asked: Questions) -> list[Section]:
         Section("clocks", examine_clocks(seen, now=now)),
         *([Section("façade", running)] if running else []),
     ]
+
+
+async def _guarded(looking: Awaitable[Look], to_look: Callable[[Finding], Look]) -> Look:
+    """Turn what a look raises, against its word, into a finding, so that the others are still told."""
+    try:
+        return await looking
+    except TimeoutError:
+        remedy = (
+            "A disk or a name that doesn't answer holds it up: see `mount`, `dmesg` and /etc/resolv.conf."
+        )
+        return to_look(problem("time", "the look didn't come to its end in time", remedy))
+    except Exception as error:  # noqa: BLE001  # the report is worth more without this part than not at all
+        # The type alone: a message could quote a URL with its password.
+        remedy = "This is a bug of the doctor: please report it."
+        return to_look(problem("doctor", f"the look failed ({type(error).__name__})", remedy))
+
+
+def _alone(finding: Finding) -> list[Finding]:
+    return [finding]
+
+
+def _as_redis(finding: Finding) -> RedisLook:
+    return RedisLook([finding])
 
 
 def _examine_machine(settings: Settings, repository: Path | None) -> list[Finding]:
@@ -139,11 +161,12 @@ async def _examine_disk(asked: Questions) -> RepositoryLook:
     if repository is None:
         return skip_repository()
     limit_s = DEEP_LIMIT_S if asked.is_deep else FILES_LIMIT_S
-    try:
-        return await in_thread(lambda: examine_repository(repository, is_deep=asked.is_deep), limit_s)
-    except TimeoutError:
-        remedy = "Is it on a network disk? See `mount` and `dmesg`, and mount it anew."
-        return RepositoryLook([problem("folder", f"{repository} didn't answer within {limit_s:g} s", remedy)])
+    return await in_thread(lambda: examine_repository(repository, is_deep=asked.is_deep), limit_s)
+
+
+async def _examine_cache_redis(settings: Settings, timeout_s: float) -> RedisLook:
+    use = "both" if settings.quota_redis_url is None else "cache"
+    return await examine_redis("FACADE_REDIS_URL", _secret(settings.redis_url), use=use, timeout_s=timeout_s)
 
 
 async def _examine_quota_redis(settings: Settings, timeout_s: float) -> RedisLook:
@@ -157,11 +180,7 @@ async def _examine_facade(asked: Questions) -> tuple[list[Finding], Answer | Non
     url = asked.facade_url
     if url is None:
         return [], None
-    try:
-        return await in_thread(lambda: examine_running(url, asked.timeout_s), 4 * asked.timeout_s)
-    except TimeoutError:
-        remedy = "See its log, and whether the name in --facade-url can be resolved."
-        return [problem("ready", f"{url}: no answer in time", remedy)], None
+    return await in_thread(lambda: examine_running(url, asked.timeout_s), 4 * asked.timeout_s)
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

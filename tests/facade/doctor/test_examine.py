@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +14,6 @@ from tests.facade.doctor.small_repository import write_repository
 from tests.facade.redis_server import RedisServer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.facade.wire_triton import WireTriton
 
 pytestmark = pytest.mark.anyio
@@ -49,3 +49,27 @@ async def test_an_address_that_swallows_everything_holds_nothing_up(monkeypatch:
 
     assert time.monotonic() - before < 8
     assert [section.subject for section in sections] == [*SUBJECTS, "façade"]
+
+
+async def test_a_look_that_fails_or_hangs_does_not_hide_the_others(
+    triton: WireTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that never answers, and a bug of our own whose message has a secret in it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("hunter2")
+
+    release = threading.Event()
+    monkeypatch.setattr("facade.doctor.examine.FILES_LIMIT_S", 0.2)
+    monkeypatch.setattr("facade.doctor.examine.examine_repository", lambda *_, **__: release.wait())
+    monkeypatch.setattr("facade.doctor.examine.examine_redis", fail)
+    sections = {
+        section.subject: section.findings
+        for section in await examine(Questions({"triton_url": triton.url}, {}, Path("/absent")))
+    }
+    release.set()
+
+    assert "didn't come to its end" in sections["repository"][0].found
+    assert sections["redis"][0].found == "the look failed (RuntimeError)"
+    assert sections["triton"][0].status == "ok"
+    assert "hunter2" not in repr(sections)
