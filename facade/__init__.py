@@ -7,6 +7,7 @@ The façade: who may call a model, how often and how fast, and what an answer is
 - `app`: the composition root; `settings` are read here and nowhere else.
 - `middleware`: what every request meets first, outermost first.
 - `routes`: one file a surface; `schemas` are their wire models, `problems` their error bodies.
+- `openapi`: what the document at ``/openapi.json`` says of them.
 - `access`: keys, networks, quotas.
 - `inference`: the use cases: catalogue, batcher, one file a task.
 - `cache`: two tiers, per item.

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NoReturn
 
-from fastapi import FastAPI
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from facade import __version__, problems
@@ -24,6 +23,7 @@ from facade.inference.writer import GenerationLimits
 from facade.middleware.body_limit import BodyLimit
 from facade.middleware.deadline import Deadline
 from facade.middleware.observe import Observe
+from facade.openapi.document import DescribedApi
 from facade.request_log import RequestLog, drop_line
 from facade.routes import (
     chat,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
     from contextlib import AbstractAsyncContextManager
 
+    from fastapi import FastAPI
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp
@@ -233,7 +234,7 @@ def _add_page(
 
 def _make_api(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], *, has_docs: bool) -> FastAPI:
     """Make FastAPI, without what we don't need of it."""
-    app = FastAPI(
+    app = DescribedApi(
         title="triton-facade",
         version=__version__,
         lifespan=lifespan,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docs.reference import commands_page, errors_page, metrics_page, settings_page
+from docs.reference import api_page, commands_page, errors_page, metrics_page, settings_page
 from docs.reference.markdown import COMMAND
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings_page.write,
     "metrics.md": metrics_page.write,
     "errors.md": errors_page.write,
+    "api.md": api_page.write,
+    "openapi.json": api_page.write_document,
     "commands.md": commands_page.write,
 }
 """What writes each file."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING
 
-from docs.reference.markdown import anchor, page, prose, table
+from docs.reference.markdown import anchor, page, table
 from docs.reference.sources import CHECKOUT, find_raised, find_waits, find_words
 from export.errors import EXIT_CODES
 from facade import errors
+from facade.openapi.docstrings import prose
 from facade.problems import PROBLEMS, UNEXPECTED, to_response
 
 if TYPE_CHECKING:
@@ -105,8 +106,9 @@ def write() -> str:
         ),
         table(HEADS, sorted(rows)),
         (
-            "A 401 brings `WWW-Authenticate`, a 405 `Allow`, a 429 the `x-ratelimit-*` headers. What the codes beside "
-            "a status's first one say, with `…` for what differs:"
+            "A 401 brings `WWW-Authenticate`, a 405 `Allow`, a 429 the `x-ratelimit-*` headers "
+            "([API](api.md#headers-of-answers)). What the codes beside a status's first one say, with `…` for what "
+            "differs:"
         ),
         table(("code", "message"), own),
         "## Shapes",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,8 +9,6 @@ if TYPE_CHECKING:
 
 COMMAND = "make reference"
 """What writes the pages."""
-
-_LITERAL = re.compile(r"``(.+?)``")
 
 
 def page(title: str, about: str, *parts: str) -> str:
@@ -52,11 +49,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def anchor(name: str) -> str:
     """Write a place that links can name."""
     return f'<a id="{name.lower()}"></a>'
-
-
-def prose(docstring: str) -> str:
-    """Write a docstring's text as Markdown, in one line."""
-    return " ".join(_LITERAL.sub(r"`\1`", docstring).split())
 
 
 def _cell(text: str) -> str:

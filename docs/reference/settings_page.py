@@ -13,14 +13,15 @@ from pydantic import SecretStr
 
 from deploy.local.model import DEFAULT_NAME
 from deploy.local.preflight import DEFAULT_PORTS
-from docs.reference.markdown import anchor, page, prose, table
-from docs.reference.sources import CHECKOUT, fields_of, find_variables
+from docs.reference.markdown import anchor, page, table
+from docs.reference.sources import CHECKOUT, find_variables
+from facade.openapi.docstrings import fields_of, prose
 from facade.settings import Settings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from docs.reference.sources import Field
+    from facade.openapi.docstrings import Field
 
 MEBIBYTE = 1024 * 1024
 

@@ -1,11 +1,8 @@
-"""What only the code's text has: docstrings under fields, sections between them, codes and variables in calls."""
+"""What only the code's text has: codes and variables in calls."""
 
 from __future__ import annotations
 
 import ast
-import inspect
-import re
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,52 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-_SECTION = re.compile(r"    # (?P<title>.+)\.\.\.$")
-
-
-class Field(NamedTuple):
-    """A field of a class."""
-
-    name: str
-    """As the class has it."""
-
-    about: str
-    """The docstring under it."""
-
-    section: str
-    """The title of the comment above it and its neighbours; empty without one."""
-
-
-def fields_of(cls: type[object]) -> list[Field]:
-    """
-    Read what a class's own text says of its fields.
-
-    Args:
-        cls: A class whose fields have docstrings under them.
-
-    Returns:
-        The fields in their order.
-    """
-    text = textwrap.dedent(inspect.getsource(cls))
-    (definition,) = ast.parse(text).body
-    assert isinstance(definition, ast.ClassDef)  # noqa: S101  # for mypy
-    titles = {
-        number: found["title"]
-        for number, line in enumerate(text.splitlines(), 1)
-        if (found := _SECTION.match(line))
-    }
-    fields = []
-    for field, below in zip(definition.body, [*definition.body[1:], None], strict=True):
-        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-            continue
-        about = ""
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            about = inspect.cleandoc(str(below.value.value))
-        above = [number for number in titles if number < field.lineno]
-        section = titles[max(above)] if above else ""
-        fields.append(Field(field.target.id, about, section))
-    return fields
 
 
 class Raised(NamedTuple):

@@ -63,7 +63,7 @@ def decode(decoder: msgspec.json.Decoder[Wire], body: bytes) -> Wire:
 
 def to_openapi_body(model: type[Any]) -> dict[str, Any]:
     """
-    Describe a wire model for the OpenAPI document.
+    Refer to a wire model in the OpenAPI document; `facade.openapi` describes it.
 
     Args:
         model: A `msgspec.Struct`.
@@ -71,18 +71,8 @@ def to_openapi_body(model: type[Any]) -> dict[str, Any]:
     Returns:
         The operation's ``requestBody``.
     """
-    (schema,), components = msgspec.json.schema_components([model], ref_template="{name}")
-    inlined = _inline(schema, components)
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined}}}}
-
-
-def _inline(value: Any, components: dict[str, Any]) -> Any:
-    """Put wire models where they are referred to: an operation has no place of its own for their definitions."""
-    if isinstance(value, dict):
-        if "$ref" in value:
-            return _inline(components[value["$ref"]], components)
-        return {key: _inline(item, components) for key, item in value.items()}
-    return [_inline(item, components) for item in value] if isinstance(value, list) else value
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def _missing_field(reason: str) -> str | None:

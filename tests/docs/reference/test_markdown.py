@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docs.reference.markdown import COMMAND, anchor, page, prose, table
+from docs.reference.markdown import COMMAND, anchor, page, table
 
 
 def test_a_page_says_where_it_is_from() -> None:
@@ -21,11 +21,6 @@ def test_cells_keep_to_their_cell() -> None:
         "| --- | --- |",
         "| x\\|y | 1<br>2 |",
     ]
-
-
-def test_docstrings_become_prose() -> None:
-    """Literals in Markdown's way, and no line ends."""
-    assert prose("``a`` and\n    `b`.") == "`a` and `b`."
 
 
 def test_anchors_are_in_small_letters() -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from docs.reference.sources import (
-    Field,
     Raised,
-    fields_of,
     find_raised,
     find_variables,
     find_waits,
@@ -16,30 +14,6 @@ from docs.reference.sources import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class Documented:
-    """A class with fields."""
-
-    first: int = 1
-    """The
-    first."""
-
-    # Others...
-
-    second: int = 2
-    """The second."""
-
-    third: int = 3
-
-
-def test_fields_have_their_docstrings_and_sections() -> None:
-    """A field without either has none."""
-    assert fields_of(Documented) == [
-        Field("first", "The\nfirst.", ""),
-        Field("second", "The second.", "Others"),
-        Field("third", "", "Others"),
-    ]
 
 
 def test_codes_are_found_where_errors_are_made(tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ def _nginx(text: str) -> None:
 
 
 def _text(text: str) -> None:
-    """No tool reads it, so nothing that a tool could read may hide in it."""
+    """No tool reads it, so nothing that a tool could read may hide in it; but for examples in a command's help."""
+    if text.startswith("Usage: "):
+        return
     programs = (
         "curl",
         "docker",

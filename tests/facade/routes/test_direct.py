@@ -54,14 +54,15 @@ async def test_a_body_broken_off_is_no_body() -> None:
 
 async def test_the_documentation_has_the_endpoints_and_their_bodies(client: httpx.AsyncClient) -> None:
     """What goes the short way is described all the same."""
-    paths = (await client.get("/openapi.json")).json()["paths"]
+    document = (await client.get("/openapi.json")).json()
+    paths = document["paths"]
 
     for path, field in (("/v1/embeddings", "input"), ("/predict", "prompt")):
         operation = paths[path]["post"]
         assert operation["description"]
-        assert "parameters" not in operation
-        body = operation["requestBody"]["content"]["application/json"]["schema"]
-        assert field in body["properties"]
+        assert all("$ref" in parameter for parameter in operation["parameters"])
+        name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        assert field in document["components"]["schemas"][name]["properties"]
 
 
 async def test_an_answer_that_waits_for_nothing_lets_others_have_their_turn() -> None:

@@ -148,7 +148,7 @@ async def test_only_post_generates(client: httpx.AsyncClient) -> None:
     """And the documentation knows the routes."""
     assert (await client.get(URL)).status_code == 405
     paths = (await client.get("/openapi.json")).json()["paths"]
-    assert "text_input" in str(paths["/v2/models/{model}/generate_stream"]["post"]["requestBody"])
+    assert "GenerateRequest" in str(paths["/v2/models/{model}/generate_stream"]["post"]["requestBody"])
 
 
 async def test_requests_are_counted_under_the_template(client: httpx.AsyncClient) -> None:
