@@ -72,7 +72,7 @@ def test_errors_have_the_shape_that_is_documented(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "path", "body", "name"),
+    "asked",
     [
         (
             "reranking",
