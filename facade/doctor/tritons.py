@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from facade.doctor.bounded import explain_connection, knock, resolve, split_address
 from facade.doctor.finding import Finding, ok, problem, warning
 from facade.errors import BackendUnavailable, DeadlineExceeded, FacadeError
+from facade.inference.catalogue import CardUnusable, to_served_model
 from facade.triton.addresses import DnsAddresses, parse_url
 from facade.triton.channel import HINTS, TlsUnusable, certificate_end, read_credentials
 from facade.triton.client import TritonClient
@@ -168,22 +169,29 @@ def _examine_index(
         else:
             remedy = f"Mend what it says, then load it again ({_how_to_load(entry['name'])}); Triton's log has more."
             findings.append(problem(address, f"model {name} is {state.lower()}: {_shorten(reason)}", remedy))
-    with_card = [name for name, one in served.items() if one.model_card is not None]
     if not served:
         remedy = (
             "Export one with `triton-export export`, and start Triton with --model-repository=<that folder>."
         )
-        findings.append(problem(address, "serves no model", remedy))
-    else:
-        shown = (
-            ", ".join(f"{name} ({_list(served[name].ready_versions)})" for name in with_card)
-            or "none with a card"
-        )
-        others = len(served) - len(with_card)
-        findings.append(
-            ok(address, f"serves {shown}{f'; {others} without a card, on /v2 only' if others else ''}")
-        )
-    return findings
+        return [*findings, problem(address, "serves no model", remedy)]
+    return findings + _examine_served(address, served)
+
+
+def _examine_served(address: str, served: Mapping[str, ModelDescription]) -> list[Finding]:
+    """Tell which models the façade can call by their cards."""
+    findings, shown = [], []
+    for name, description in served.items():
+        try:
+            model = to_served_model(description)
+        except CardUnusable as error:
+            remedy = "Export it again with `triton-export export`; until then it answers on /v2 only."
+            findings.append(problem(address, f"model {name}: {_shorten(str(error))}", remedy))
+            continue
+        if model is not None:
+            shown.append(f"{name} ({_list(model.versions)})")
+    others = len(served) - len(shown) - len(findings)
+    said = f"serves {', '.join(shown) or 'none with a card'}"
+    return [ok(address, said + (f"; {others} without a card, on /v2 only" if others else "")), *findings]
 
 
 def compare_with_disk(look: TritonLook, on_disk: Mapping[str, ModelOnDisk]) -> list[Finding]:

@@ -292,8 +292,8 @@ class Catalogue:
         complaints: dict[str, str] = {}
         for description in descriptions:
             try:
-                model = _to_served_model(description)
-            except _CardUnusable as error:
+                model = to_served_model(description)
+            except CardUnusable as error:
                 complaints[description.name] = str(error)
                 continue
             if model is not None:
@@ -321,28 +321,31 @@ _BARE_CARD = json.dumps({"task": "text-generation"})
 """Of a model that somebody put behind Triton's vLLM backend without us."""
 
 
-class _CardUnusable(Exception):
+class CardUnusable(Exception):
     """A model has a card, and it says what can't be; the message says what."""
 
 
-def _to_served_model(description: ModelDescription) -> ServedModel | None:
+def to_served_model(description: ModelDescription) -> ServedModel | None:
     """
     Read a model's card, or that of one that vLLM's backend serves without a card.
+
+    Args:
+        description: What Triton says of it.
 
     Returns:
         The model; None if it isn't ready, or has no card because it isn't ours.
 
     Raises:
-        _CardUnusable: If it can't be called as its card says.
+        CardUnusable: If it can't be called as its card says.
     """
     if not description.ready_versions or (description.model_card is None and not description.can_generate):
         return None
     try:
         card = msgspec.json.decode(description.model_card or _BARE_CARD, type=ModelCard)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _CardUnusable(f"its card can't be read: {error}") from None
+        raise CardUnusable(f"its card can't be read: {error}") from None
     if card.task == "text-generation" and not description.can_generate:
-        raise _CardUnusable("its card says text-generation, and its inputs are not those of a generator")
+        raise CardUnusable("its card says text-generation, and its inputs are not those of a generator")
     return ServedModel(
         name=description.name,
         versions=description.ready_versions,

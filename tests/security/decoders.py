@@ -77,7 +77,7 @@ def decode_card(data: bytes) -> None:
     description = ModelDescription(
         "m", (1, 2), 8, is_decoupled=False, model_card=data.decode("utf-8", "replace")
     )
-    served = catalogue._to_served_model(description)
+    served = catalogue.to_served_model(description)
     assert served is None or served.version in {1, 2}
 
 
@@ -173,7 +173,7 @@ REQUESTS = (
 
 DECODERS = {
     "keys-file": Decoder(decode_keys, (KEYS,), KeysInvalid),
-    "model-card": Decoder(decode_card, (json.dumps(CARD).encode(),)),
+    "model-card": Decoder(decode_card, (json.dumps(CARD).encode(),), catalogue.CardUnusable),
     "manifest": Decoder(decode_manifest, (json.dumps(MANIFEST).encode(),)),
     "release": Decoder(decode_release, (CONFIG.encode(),), RepositoryError),
     "v2-json": Decoder(read_request, (V2_JSON,), FacadeError),

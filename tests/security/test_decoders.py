@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from facade.inference.catalogue import CardUnusable
 from tests.security.decoders import DECODERS
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def test_an_example_is_read(name: str) -> None:
 def test_depth_is_no_way_to_hurt() -> None:
     """One model's card, config or manifest that nests without end is unreadable, and takes no other model along."""
     deep = b"[" * 100_000 + b"]" * 100_000
-    DECODERS["model-card"].decode(b'{"task":"embedding","default_sampling":{"a":%b}}' % deep)
+    with pytest.raises(CardUnusable):
+        DECODERS["model-card"].decode(b'{"task":"embedding","default_sampling":{"a":%b}}' % deep)
     DECODERS["manifest"].decode(b'{"schema":1,"recipe":{"a":%b}}' % deep)
     DECODERS["release"].decode(
         b"parameters { key: 'model_card' value { string_value: '{\"a\":%b}' } }" % deep

@@ -113,7 +113,9 @@ async def test_a_replica_and_a_cluster_without_slots_are_problems() -> None:
     """The first names its primary, the second how to find the missing node."""
     with RedisServer(args=[*BOUNDED, "--replicaof", "127.0.0.1", str(free_port())]) as server:
         replica = await first_problem(server.url)
-    with RedisServer(args=[*BOUNDED, "--cluster-enabled", "yes"]) as server:
+    with RedisServer(
+        args=[*BOUNDED, "--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+    ) as server:
         cluster = await first_problem(server.url)
 
     assert "is a replica" in replica.found

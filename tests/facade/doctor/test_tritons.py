@@ -84,6 +84,19 @@ async def test_models_that_failed_are_told_with_tritons_reason(triton: WireTrito
     assert "/v2/repository/models/broken/load" in findings[1].remedy
 
 
+async def test_a_card_that_cannot_be_used_is_told(triton: WireTriton) -> None:
+    """The others are served all the same."""
+    triton.models["strange"] = {"versions": [1], "max_batch_size": 1, "card": '{"task": 7}'}
+    findings = (await examine(triton.url)).findings
+
+    assert findings[1].found.startswith("serves minilm (1); 1 without a card")
+    assert (findings[2].status, "model strange: its card can't be read" in findings[2].found) == (
+        "problem",
+        True,
+    )
+    assert "Export it again" in findings[2].remedy
+
+
 async def test_two_tritons_that_differ(triton: WireTriton) -> None:
     """One line an endpoint, and what differs; the one that is away doesn't hide the other."""
     other = WireTriton()
