@@ -16,7 +16,7 @@ from terminal.completion import completion_command
 from terminal.program import Program
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program)
 def main() -> None:
     """
     Turn a Hugging Face model into a Triton model repository.

@@ -13,7 +13,7 @@ from terminal.completion import completion_command
 from terminal.program import Program
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program)
 @click.version_option(__version__, prog_name="triton-facade")
 def main() -> None:
     """

@@ -25,7 +25,15 @@ OPTIONS = "Options"
 """Heading of a command's options where they are few."""
 
 
-class Command(click.Command):
+class _ShortHelp(click.Command):
+    """Answers to -h too, in a program and alone: click keeps the names that the first context had."""
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # the same in all
+        """Give both names."""
+        return ["-h", "--help"]
+
+
+class Command(_ShortHelp):
     """
     A command whose help ends with examples and exit codes.
 
@@ -83,7 +91,7 @@ class Command(click.Command):
                 )
 
 
-class Group(click.Group):
+class Group(_ShortHelp, click.Group):
     """A group of such commands."""
 
     command_class = Command

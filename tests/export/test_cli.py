@@ -23,7 +23,7 @@ def test_help_lists_every_exit_code() -> None:
     """A script's author finds each code and its meaning in the help of the commands that have it."""
     helps = ""
     for command in main.commands.values():
-        with click.Context(command, terminal_width=1000, **main.context_settings) as context:
+        with click.Context(command, terminal_width=1000) as context:
             helps += command.get_help(context)
     for code, meaning in EXIT_CODES.items():
         assert f"{code} {meaning}" in helps

@@ -39,11 +39,7 @@ COMMANDS = dict((*walk(facade, "triton-facade"), *walk(export, "triton-export"))
 
 def render(name: str, columns: int) -> list[str]:
     """Give a help's lines as a terminal of that width shows them."""
-    # click keeps a help option once made, so it has the names that the program gives it.
-    names = facade.context_settings["help_option_names"]
-    with click.Context(
-        COMMANDS[name], None, name, terminal_width=columns - 2, help_option_names=names
-    ) as context:
+    with click.Context(COMMANDS[name], info_name=name, terminal_width=columns - 2) as context:
         return COMMANDS[name].get_help(context).splitlines()
 
 
@@ -79,6 +75,13 @@ def test_help_is_as_wide_as_the_terminal_up_to_a_bound(columns: str, widest: ran
     )  # fmt: skip
 
     assert max(map(len, ended.stdout.splitlines())) in widest
+
+
+def test_short_help_is_there_whoever_asks() -> None:
+    """Also where a command is run without its program, whose names click would keep otherwise."""
+    for name, found in COMMANDS.items():
+        assert "-h, --help" in "".join(render(name, 100))
+        assert CliRunner().invoke(found, ["-h"]).exit_code == 0
 
 
 def test_options_stand_under_their_headings() -> None:
