@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+from deploy.local.preflight import find_libpython
 from deploy.local.steps import StepFailed, run_step
 
 TRITON_PACKAGE = "nvidia-pytriton==0.7.0"
@@ -172,12 +173,27 @@ def assemble_backends(triton_home: Path) -> None:
     # A wheel does not keep the permission to execute.
     for program in (backends / "python" / stub.name, server / "bin" / "tritonserver"):
         program.chmod(0o755)
+    _link_libpython(site_packages(triton_home) / "nvidia_pytriton.libs")
     (backends / "onnxruntime").mkdir()
     shutil.copy2(_SOURCES / "backends" / "onnxruntime" / "model.py", backends / "onnxruntime")
     if sys.version_info[:2] >= FIRST_BRIDGED_PYTHON:
         shutil.copy2(_SOURCES / "backends" / "numpy2_bridge.py", backends / "python")
         with (backends / "python" / "triton_python_backend_utils.py").open("a") as utils:
             utils.write("\nimport sys, numpy2_bridge\nnumpy2_bridge.connect(sys.modules[__name__])\n")
+
+
+def _link_libpython(libraries: Path) -> None:
+    """
+    Put this Python's library in the place of the one that the wheel brings along for a stub.
+
+    That of 3.13 looks for parts of the standard library as files, which Debian's Python has inside.
+    """
+    own = find_libpython()
+    if own is None:
+        return
+    for bundled in libraries.glob(f"libpython{sys.version_info[0]}-*.{sys.version_info[1]}.so.1.0"):
+        bundled.unlink()
+        bundled.symlink_to(own)
 
 
 def site_packages(environment: Path) -> Path:

@@ -290,19 +290,32 @@ def find_libpython_dir() -> str | None:
     Returns:
         "" if the linker finds it by itself, the folder it is in otherwise, None if there is none.
     """
-    name = f"libpython{sys.version_info[0]}.{sys.version_info[1]}.so.1.0"
+    found = find_libpython()
+    if found is not None:
+        return "" if _is_system_folder(found.parent) else str(found.parent)
+    with contextlib.suppress(OSError):
+        ctypes.CDLL(_libpython_name())
+        return ""
+    return None
+
+
+def find_libpython() -> Path | None:
+    """
+    Find the file of the running Python's shared library.
+
+    Returns:
+        The file; None if it isn't where this Python says, which doesn't mean that the linker can't find it.
+    """
     # A shared build keeps the library beside itself; that is looked at first, because this very process has
     # it loaded and would "find" it by name even where a program of another folder does not.
     folder = sysconfig.get_config_var("LIBDIR")
     candidates = [Path(folder)] if folder else []
     candidates.append(Path(sys.base_prefix) / "lib")
-    for candidate in candidates:
-        if (candidate / name).exists():
-            return str(candidate) if not _is_system_folder(candidate) else ""
-    with contextlib.suppress(OSError):
-        ctypes.CDLL(name)
-        return ""
-    return None
+    return next((path for at in candidates if (path := at / _libpython_name()).exists()), None)
+
+
+def _libpython_name() -> str:
+    return f"libpython{sys.version_info[0]}.{sys.version_info[1]}.so.1.0"
 
 
 def _is_system_folder(folder: Path) -> bool:

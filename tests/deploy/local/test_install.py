@@ -193,6 +193,30 @@ def test_a_wheel_without_a_stub_for_this_python_is_refused(checkout: Places) -> 
         assemble_backends(checkout.triton)
 
 
+def test_a_bundled_libpython_gives_way_to_this_pythons(
+    checkout: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of other Pythons stay, and all of them where this one's library isn't found."""
+    install(checkout, ["export"], print)
+    own = tmp_path / "libpython.so"
+    own.touch()
+    libraries = site_packages(checkout.triton) / "nvidia_pytriton.libs"
+    libraries.mkdir()
+    bundled = libraries / f"libpython3-0a1b.{sys.version_info[1]}.so.1.0"
+    other = libraries / "libpython3-0a1b.7.so.1.0"
+    bundled.touch()
+    other.touch()
+
+    monkeypatch.setattr(installer, "find_libpython", lambda: None)
+    assemble_backends(checkout.triton)
+    assert not bundled.is_symlink()
+
+    monkeypatch.setattr(installer, "find_libpython", lambda: own)
+    assemble_backends(checkout.triton)
+    assert bundled.resolve() == own
+    assert not other.is_symlink()
+
+
 def test_an_environment_of_another_python_is_made_anew(tmp_path: Path) -> None:
     """One that this Python made is kept, a broken one is replaced."""
     places = Places(tmp_path)
