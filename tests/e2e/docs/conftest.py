@@ -1,4 +1,4 @@
-"""The stack that pages call: the exported models of the run, in a checkout of its own that pages may change."""
+"""The stack that pages call: the exported models of the run, in a repository of its own that pages may add to."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ if TYPE_CHECKING:
     from tests.stack import Facade
 
 
-@pytest.fixture(name="checkout", scope="package")
-def _checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout as `make serve` leaves it."""
-    checkout = make_scratch_checkout(tmp_path_factory.mktemp("checkout"))
-    shutil.copytree(repository, checkout / "model_repository", dirs_exist_ok=True)
-    return checkout
+@pytest.fixture(name="served", scope="package")
+def _served(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository as `make serve` leaves it, which pages may add to."""
+    return shutil.copytree(repository, tmp_path_factory.mktemp("served") / "model_repository")
 
 
 @pytest.fixture(name="triton", scope="package")
-def _triton(checkout: Path) -> Iterator[TritonServer]:
-    """A Triton that serves its repository."""
+def _triton(served: Path) -> Iterator[TritonServer]:
+    """A Triton that serves it."""
     install_triton(Places(CHECKOUT), print)
-    with TritonServer(checkout / "model_repository") as triton:
+    with TritonServer(served) as triton:
         yield triton
 
 
@@ -46,13 +44,17 @@ def _facade(triton: TritonServer) -> Iterator[Facade]:
 
 
 @pytest.fixture(name="terminal")
-def _terminal(checkout: Path, triton: TritonServer, facade: Facade, tmp_path: Path) -> Iterator[Terminal]:
-    """A reader's terminal in that checkout, with the key that `make serve` printed."""
+def _terminal(served: Path, triton: TritonServer, facade: Facade, tmp_path: Path) -> Iterator[Terminal]:
+    """A reader's terminal in a checkout of its own, with the key that `make serve` printed."""
+    checkout, state = tmp_path / "checkout", tmp_path / "state"
+    checkout.mkdir()
+    state.mkdir()
+    make_scratch_checkout(checkout, served)
     ports = {
         8080: int(facade.url.rpartition(":")[2]),
         8000: triton.http_port,
         8001: triton.grpc_port,
         8002: triton.metrics_port,
     }
-    with Terminal(checkout, tmp_path, ports, {"API_KEY": KEY}) as terminal:
+    with Terminal(checkout, state, ports, {"API_KEY": KEY}) as terminal:
         yield terminal

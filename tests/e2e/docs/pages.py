@@ -31,6 +31,9 @@ MARKS = {
 }
 """What the paragraph above a block says where the block isn't run: by kind, so that a reader sees it too."""
 
+SAVED = re.compile(r"\b[Ss]ave it as `([^`]+)`")
+"""What the paragraph above a block says where readers keep it in a file."""
+
 RUN = frozenset({"sh", "python", "js", "console"})
 """Languages that are run; ``console`` is ``$ command`` with what it prints."""
 
@@ -57,6 +60,9 @@ class Block:
     shown: str | None = None
     """What the page shows as its output, in a block of ``text`` right below."""
 
+    file: str | None = None
+    """The file that readers save it as."""
+
     is_output: bool = False
     """Whether it is what another block prints."""
 
@@ -68,7 +74,7 @@ class Block:
     @property
     def is_run(self) -> bool:
         """Whether it is run for real."""
-        return self.language in RUN and self.mark is None
+        return self.mark is None and (self.language in RUN or self.file is not None)
 
 
 def parse(text: str) -> list[Token]:
@@ -119,12 +125,17 @@ def find_blocks(page: str, text: str | None = None) -> list[Block]:
 def _block(page: str, token: Token, above: str) -> Block:
     line = token.map[0] + 1 if token.map else 0
     mark = next((kind for kind, pattern in MARKS.items() if pattern.search(above)), None)
-    return Block(page, line, token.info.strip(), token.content, mark)
+    saved = SAVED.search(above)
+    return Block(page, line, token.info.strip(), token.content, mark, file=saved[1] if saved else None)
 
 
 def _is_output(before: Block, above: str, paragraphs: int) -> bool:
     """Tell whether a block shows what the one before it prints: right below it, or below one line with a colon."""
-    return before.is_run and (paragraphs == 0 or (paragraphs == 1 and above.endswith((":", "\uff1a"))))
+    return (
+        before.is_run
+        and before.file is None
+        and (paragraphs == 0 or (paragraphs == 1 and above.endswith((":", "\uff1a"))))
+    )
 
 
 def links(page: str) -> Iterator[tuple[int, str]]:

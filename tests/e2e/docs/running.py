@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -10,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -22,29 +22,38 @@ if TYPE_CHECKING:
     from tests.e2e.docs.pages import Block
 
 TIME_LIMIT_S = 120
-COPIED = frozenset({"deploy"})
+PATIENCE_S = 10
+"""Seconds that a program in the background gets to end by itself."""
+
+STILL_RUNNING = 124
+"""The exit code that `timeout` gives what didn't end."""
+
+LINKED = (
+    *("facade", "export", "docs", "tests", "Makefile", "pyproject.toml", "constraints.txt"),
+    *("docker-compose.yml", ".venv", ".triton"),
+)
+"""What a page reads."""
+
+COPIED = "deploy"
 """Its programs write beside themselves."""
 
-LEFT_OUT = frozenset({".git", "model_repository", "secrets", ".env"})
-"""What a page may change is its own."""
 
-
-def make_scratch_checkout(folder: Path) -> Path:
+def make_scratch_checkout(folder: Path, repository: Path) -> Path:
     """
     Make a folder that looks like this checkout, and in which a page may export and write.
 
     Args:
         folder: An empty folder.
 
+        repository: Its model repository, which it links to.
+
     Returns:
-        The folder; everything but its model repository leads into this checkout.
+        The folder.
     """
-    for path in CHECKOUT.iterdir():
-        if path.name in COPIED:
-            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif path.name not in LEFT_OUT:
-            (folder / path.name).symlink_to(path)
-    (folder / "model_repository").mkdir()
+    for name in LINKED:
+        (folder / name).symlink_to(CHECKOUT / name)
+    shutil.copytree(CHECKOUT / COPIED, folder / COPIED, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "model_repository").symlink_to(repository)
     return folder
 
 
@@ -80,9 +89,21 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for group in self._groups:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGTERM)
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            end = time.monotonic() + PATIENCE_S
+            is_left = self._signal_all(signum)
+            while is_left and time.monotonic() < end:
+                time.sleep(0.02)
+                is_left = self._signal_all(0)
+
+    def _signal_all(self, signum: int) -> bool:
+        """Send a signal to all that is left of the blocks' processes; tell whether anything is."""
+        for group in self._groups[:]:
+            try:
+                os.killpg(group, signum)
+            except ProcessLookupError:
+                self._groups.remove(group)
+        return bool(self._groups)
 
     def run(self, block: Block) -> None:
         """
@@ -94,6 +115,10 @@ class Terminal:
         Raises:
             AssertionError: If it fails, or prints something else.
         """
+        if block.file is not None:
+            folder = Path((self._state / "cwd").read_text().strip())
+            (folder / block.file).write_text(self.translate(block.text))
+            return
         if block.language == "console":
             for command, shown in split_console(block.text):
                 self._check(block, command, shown)
@@ -109,17 +134,19 @@ class Terminal:
 
     def _check(self, block: Block, text: str, shown: str | None) -> None:
         code, printed = self._run(text)
-        assert code == 0, f"{block.where} ended with {code}:\n{printed}"
+        assert code == 0, f"{block.where} ended with {code}:\n{printed[-3000:]}"
         if shown is not None:
             expected = self.translate(shown)
-            assert matches(expected, printed), f"{block.where} shows\n{expected}\nand printed\n{printed}"
+            assert matches(expected, printed), (
+                f"{block.where} shows\n{expected}\nand printed\n{printed[-3000:]}"
+            )
 
     def _run(self, text: str) -> tuple[int, str]:
         """Run lines with bash; what they leave in the background goes on."""
         state = self._state
         script = (
             f'cd "$(cat {state}/cwd)"; source {state}/env; set -aeuo pipefail\n{self.translate(text)}\n'
-            f"set +x; export -p > {state}/env; pwd > {state}/cwd"
+            f"set +x; {{ export -p; declare -f; }} > {state}/env; pwd > {state}/cwd"
         )
         # A file and not a pipe: a program that goes on in the background would hold the pipe open.
         output = state / "output"
@@ -133,7 +160,10 @@ class Terminal:
                 start_new_session=True,
             )
             self._groups.append(process.pid)
-            code = process.wait(TIME_LIMIT_S)
+            try:
+                code = process.wait(TIME_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                code = STILL_RUNNING
         return code, output.read_text(errors="replace")
 
     def translate(self, text: str) -> str:
@@ -150,7 +180,11 @@ class Terminal:
         def place(found: re.Match[str]) -> str:
             return str(self._ports.setdefault(int(found[0]), free_port()))
 
-        return re.sub(r"(?:(?<=[:=])|(?<=port ))(?:80[0-9][0-9]|9090|9464|6379)\b", place, text)
+        return re.sub(
+            r"(?:(?<=[:=])|(?<=port )|(?<=listen )|(?<=port_value: ))(?:80[0-9][0-9]|8443|9090|9464|6379)\b",
+            place,
+            text,
+        )
 
 
 def split_console(text: str) -> list[tuple[str, str]]:
@@ -172,15 +206,18 @@ def matches(shown: str, printed: str) -> bool:
     Tell whether something was printed as a page shows it.
 
     Args:
-        shown: What the page shows; ``…`` stands for anything, over lines too.
+        shown: What the page shows. ``…`` stands for anything in a line; alone in a line, for any lines or none.
 
         printed: What was printed.
 
     Returns:
         Whether they agree but for space at the ends of lines.
     """
-    pattern = ".*?".join(re.escape(part) for part in _tidy(shown).split("…"))
-    return re.fullmatch(pattern, _tidy(printed), re.DOTALL) is not None
+    pattern = "".join(
+        r"(?:.*\n)*?" if line == "…" else ".*".join(map(re.escape, line.split("…"))) + r"\n"
+        for line in _tidy(shown).splitlines()
+    )
+    return re.fullmatch(pattern, _tidy(printed) + "\n") is not None
 
 
 def _tidy(text: str) -> str:

@@ -22,7 +22,8 @@ def test_blocks_are_right_in_their_language(page: str) -> None:
         assert block.language in SYNTAX, (
             f"{block.where}: the language {block.language!r} is none of {list(SYNTAX)}"
         )
-        if block.is_output:
+        # Programs' own help has their own commands in it.
+        if block.is_output or (block.language == "text" and page.startswith("docs/reference/")):
             continue
         try:
             SYNTAX[block.language](block.text)
