@@ -12,11 +12,12 @@ from export.commands.hardware import COMMANDS as HARDWARE_COMMANDS
 from export.commands.release import COMMANDS as RELEASE_COMMANDS
 from export.commands.report import report
 from export.commands.tune import tune
-from terminal.completion import completion_command
-from terminal.program import Program
+from facade.terminal.completion import completion_command
+from facade.terminal.program import Program
 
 
 @click.group(cls=Program)
+@click.version_option(package_name="triton-facade", prog_name="triton-export")
 def main() -> None:
     """
     Turn a Hugging Face model into a Triton model repository.

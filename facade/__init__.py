@@ -13,7 +13,7 @@ The façade: who may call a model, how often and how fast, and what an answer is
 - `cache`: two tiers, per item.
 - `triton`: the only place that speaks gRPC.
 - `telemetry`: metrics and logs; `context`: what is known of one request.
-- `commands`: the subcommands of ``triton-facade``.
+- `commands`: the subcommands of ``triton-facade``; `terminal`: how they look, and how those of ``triton-export`` do.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -9,8 +9,8 @@ from facade.commands.cache import cache
 from facade.commands.doctor import doctor
 from facade.commands.keys import keys
 from facade.commands.serve import serve
-from terminal.completion import completion_command
-from terminal.program import Program
+from facade.terminal.completion import completion_command
+from facade.terminal.program import Program
 
 
 @click.group(cls=Program)

@@ -12,8 +12,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    mkdir facade export terminal \
-    && touch facade/__init__.py export/__init__.py terminal/__init__.py \
+    mkdir facade export \
+    && touch facade/__init__.py export/__init__.py \
     && /opt/export/bin/python -m pip install --no-build-isolation --extra-index-url "$TORCH_INDEX" \
         -c constraints.txt '.[export]'
 
@@ -21,9 +21,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 ARG VERSION=0.1.dev0
 ENV SETUPTOOLS_SCM_PRETEND_VERSION_FOR_TRITON_FACADE=$VERSION
 
-# `tune` and `report` measure through the façade's own client libraries, so both packages are here.
+# `tune` and `report` need what the façade is installed with, and commands look alike by `facade.terminal`: both are here.
 COPY facade facade
-COPY terminal terminal
 COPY export export
 RUN rm -rf build ./*.egg-info \
     && /opt/export/bin/python -m pip install --no-build-isolation --no-deps --force-reinstall .
@@ -62,7 +61,6 @@ ENV PATH=/opt/export/bin:$PATH \
     HOME=/tmp
 COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 COPY facade facade
-COPY terminal terminal
 COPY export export
 # The image's own packages stay visible: TensorRT is one of them.
 RUN --mount=type=cache,target=/root/.cache/pip \

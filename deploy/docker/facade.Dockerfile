@@ -12,8 +12,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # What it needs, in a layer of its own: a change of the code doesn't install it again. The packages are empty so far.
 COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    mkdir facade export terminal \
-    && touch facade/__init__.py export/__init__.py terminal/__init__.py \
+    mkdir facade export \
+    && touch facade/__init__.py export/__init__.py \
     && /opt/facade/bin/python -m pip install --no-build-isolation -c constraints.txt '.[otel]'
 
 # There is no git in a build, so it is told the version: --build-arg VERSION=1.2.3.
@@ -21,7 +21,6 @@ ARG VERSION=0.1.dev0
 ENV SETUPTOOLS_SCM_PRETEND_VERSION_FOR_TRITON_FACADE=$VERSION
 
 COPY facade facade
-COPY terminal terminal
 # The export CLI lives in an image of its own; pip goes, because nothing is installed any more.
 RUN rm -rf build ./*.egg-info \
     && /opt/facade/bin/python -m pip install --no-build-isolation --no-deps --force-reinstall . \

@@ -55,7 +55,7 @@ class Console:
 
 
 def _coloured(descriptor: int, colour: str, text: str) -> str:
-    """Colour a text where it is wanted; as `terminal.colours`, which isn't installed yet when this runs."""
+    """Colour a text where it is wanted; as `facade.terminal.colours`, which isn't installed yet when this runs."""
     if os.environ.get("NO_COLOR"):
         return text
     is_forced = os.environ.get("FORCE_COLOR", "0") not in {"", "0"}

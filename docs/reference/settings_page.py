@@ -125,9 +125,7 @@ def _check_complete() -> None:
     told = re.search(r"make serve takes ([A-Z_ ]+);", (CHECKOUT / "Makefile").read_text())
     if told is None or {*told[1].split(), "PYTHON"} != set(SERVE):
         raise ValueError(f"SERVE and make's help differ: {told and told[1]}")
-    read = find_variables(
-        CHECKOUT / "facade", CHECKOUT / "export", CHECKOUT / "terminal", CHECKOUT / "deploy" / "local"
-    )
+    read = find_variables(CHECKOUT / "facade", CHECKOUT / "export", CHECKOUT / "deploy" / "local")
     unknown = read - set(SERVE) - set(OUTSIDE) - INTERNAL
     if unknown:
         raise ValueError(f"the code reads {', '.join(sorted(unknown))}: say in OUTSIDE what for")

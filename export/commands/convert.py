@@ -19,7 +19,7 @@ from export.commands.shared import (
 from export.following import read_address
 from export.progress import Progress
 from export.targets import ACCELERATORS, AUTO, ENGINES, GENERATOR_PRECISIONS, PRECISIONS, TARGETS
-from terminal.program import command
+from facade.terminal.program import command
 
 
 @command(

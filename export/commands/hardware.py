@@ -16,7 +16,7 @@ from export.commands.shared import (
 )
 from export.progress import Progress
 from export.targets import TARGETS, Target, find_target
-from terminal.program import command
+from facade.terminal.program import command
 
 
 @command("targets", short_help="List the hardware that models can be exported for.", exit_codes=exit_codes())

@@ -18,8 +18,8 @@ from export.commands.shared import (
 )
 from export.following import connected, read_address
 from export.progress import Progress, is_terminal
-from terminal.failures import write_warning
-from terminal.program import command
+from facade.terminal.failures import write_warning
+from facade.terminal.program import command
 
 if TYPE_CHECKING:
     from export.release_moves import Moved

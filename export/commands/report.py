@@ -15,7 +15,7 @@ from export.commands.shared import (
     repository_option,
 )
 from export.progress import Progress
-from terminal.program import command
+from facade.terminal.program import command
 
 
 @command(

@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from export.errors import EXIT_CODES, INSTALL_EXTRA, ExportError, ExtraMissing
 from export.options import CORE_SUFFIX
-from terminal.failures import write_error
+from facade.terminal.failures import write_error
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 

@@ -18,7 +18,7 @@ from export.commands.shared import (
 )
 from export.following import read_address
 from export.progress import Progress
-from terminal.program import command
+from facade.terminal.program import command
 
 if TYPE_CHECKING:
     from export.tune import Tuned

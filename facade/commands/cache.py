@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from facade.commands.exit_codes import EXIT_CODES
-from terminal.program import Group
+from facade.terminal.program import Group
 
 SECRET_FILE = "facade_redis_url"  # noqa: S105  # a file's name
 """In the folder FACADE_SECRETS_DIR, as for `serve`."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from facade.commands.exit_codes import EXIT_CODES
-from terminal.program import command
+from facade.terminal.program import command
 
 if TYPE_CHECKING:
     from facade.doctor.finding import Finding, Section

@@ -15,7 +15,7 @@ from facade.access.key_reader import read_keys, read_text
 from facade.access.key_text import to_expiry
 from facade.access.keys import CACHE_SCOPES, SCOPES, Key, KeyRing, KeysInvalid, Tier, to_digest
 from facade.commands.exit_codes import EXIT_CODES
-from terminal.program import Group
+from facade.terminal.program import Group
 
 SECRET_PREFIX = "tf_"  # noqa: S105 - what secrets begin with, so that scanners find leaked ones
 SECRET_BYTES = 32

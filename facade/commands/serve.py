@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facade.commands.exit_codes import EXIT_CODES
-from terminal.program import command
+from facade.terminal.program import command
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -32,7 +32,8 @@ class CannotListen(click.ClickException):
 
 @command(
     examples=(
-        "FACADE_API_KEY=$(openssl rand -hex 32) triton-facade serve",
+        "export FACADE_API_KEY=$(openssl rand -hex 32)  # what callers send",
+        "triton-facade serve",
         "FACADE_KEYS_FILE=keys.yaml triton-facade serve --host 0.0.0.0 --workers 4",
     ),
     exit_codes=EXIT_CODES["serve"],

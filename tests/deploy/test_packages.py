@@ -90,7 +90,7 @@ def test_a_wheel_has_every_file_of_its_packages(wheel: Path) -> None:
     """Pages, templates and marks of types too, and nothing else."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
 
-    assert names == set(listed("facade", "export", "terminal"))
+    assert names == set(listed("facade", "export"))
     assert {"facade/py.typed", "export/py.typed", "export/runtime/text_encoder/model.py"} <= names
 
 

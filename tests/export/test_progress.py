@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from export.progress import Progress, Step
-from tests.terminal.pseudo import run_in_terminal
+from tests.facade.terminal.pseudo import run_in_terminal
 
 
 def test_a_step_tells_its_start_and_its_seconds() -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from terminal.colours import choose_colour
-from terminal.failures import show_failure
+from facade.terminal.colours import choose_colour
+from facade.terminal.failures import show_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from terminal.program import Command
+from facade.terminal.program import Command
 
 SHELLS = ("bash", "zsh", "fish")
 

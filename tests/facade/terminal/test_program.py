@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from export.cli import main as export
 from facade.__main__ import main as facade
-from terminal.program import Command, Program
+from facade.terminal.program import Command, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def test_help_fits_the_screen(name: str, columns: int) -> None:
 
     assert max(map(len, lines)) <= columns
     assert not [line for line in lines[1:] if line.endswith("...")]
-    assert len(lines) <= LONG.get(name, SCREEN) - (5 if columns > 80 else 0)
+    assert len(lines) <= LONG.get(name, SCREEN) - (4 if columns > 80 else 0)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_ctrl_c_ends_a_real_process_with_130() -> None:
     """A word, and no traceback."""
     code = (
         "import click, time\n"
-        "from terminal.program import Program, command\n"
+        "from facade.terminal.program import Program, command\n"
         "@command()\n"
         "def wait():\n"
         "    print('waits', flush=True)\n"

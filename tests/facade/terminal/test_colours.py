@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from terminal.colours import choose_colour
-from tests.terminal.pseudo import run_in_terminal
+from facade.terminal.colours import choose_colour
+from tests.facade.terminal.pseudo import run_in_terminal
 
 RED = "\x1b[31m\x1b[1mError:"
 ABSENT = ("export", "list", "--repository", "/no/such/folder")

@@ -15,7 +15,7 @@ from export.cli import main as export
 from facade.__main__ import main as facade
 
 PROGRAMS = {"triton-facade": ("facade.__main__", facade), "triton-export": ("export.cli", export)}
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(name="folder", scope="module")

@@ -7,7 +7,7 @@ import traceback
 
 import click
 
-from terminal.colours import choose_colour
+from facade.terminal.colours import choose_colour
 
 EXIT_FAILED = 1
 EXIT_BUG = 70

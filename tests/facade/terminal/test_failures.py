@@ -7,7 +7,7 @@ import errno
 import click
 import pytest
 
-from terminal.failures import show_failure, write_warning
+from facade.terminal.failures import show_failure, write_warning
 
 
 @pytest.mark.parametrize(
