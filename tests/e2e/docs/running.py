@@ -214,7 +214,7 @@ def matches(shown: str, printed: str) -> bool:
         Whether they agree but for space at the ends of lines.
     """
     pattern = "".join(
-        r"(?:.*\n)*?" if line == "…" else ".*".join(map(re.escape, line.split("…"))) + r"\n"
+        r"(?:.*\n)*?" if line.strip() == "…" else ".*".join(map(re.escape, line.split("…"))) + r"\n"
         for line in _tidy(shown).splitlines()
     )
     return re.fullmatch(pattern, _tidy(printed) + "\n") is not None
