@@ -15,7 +15,7 @@ import pytest
 from facade.errors import Overloaded
 from facade.inference.admission import Admission
 from facade.inference.batcher import Batcher
-from tests.facade.inference.virtual_time import run
+from tests.facade.virtual_time import run_in_no_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ def test_callers_who_index_are_all_served(callers: int, size: int) -> None:
         await asyncio.gather(*(model.keep_asking(size, 60) for _ in range(callers)))
         return model, asyncio.get_running_loop().time()
 
-    model, ended_s = run(index())
+    model, ended_s = run_in_no_time(index())
 
     assert not model.refused
     assert model.answered(size) / ended_s > 0.95 * PER_S
@@ -102,7 +102,7 @@ def test_one_text_is_not_kept_waiting_by_millions() -> None:
         await asyncio.gather(*indexing, model.arrive(1, 50, 30))
         return model
 
-    model = run(both())
+    model = run_in_no_time(both())
 
     assert not model.refused
     waited_s = sorted(model.took_s[1])
@@ -120,7 +120,7 @@ def test_small_requests_do_not_starve_large_ones() -> None:
         await asyncio.gather(*flood, model.keep_asking(64, 20))
         return model, asyncio.get_running_loop().time()
 
-    model, ended_s = run(flood())
+    model, ended_s = run_in_no_time(flood())
 
     assert model.answered(64) / ended_s > 0.15 * PER_S
     assert model.answered(1) / ended_s > 0.5 * PER_S
@@ -135,7 +135,7 @@ def test_what_cannot_be_done_in_time_is_refused_at_once() -> None:
         await asyncio.gather(*(model.ask(512, time_s=10) for _ in range(70)))
         return model
 
-    model = run(crowd())
+    model = run_in_no_time(crowd())
 
     assert 2 <= len(model.took_s[512]) <= 20
     assert max(model.took_s[512]) < 10
@@ -156,7 +156,7 @@ def test_a_patient_caller_may_wait_longer() -> None:
         await asyncio.gather(*others)
         return hurried, patient
 
-    assert run(patience()) == (False, True)
+    assert run_in_no_time(patience()) == (False, True)
 
 
 def test_large_requests_are_bounded_in_bytes() -> None:
@@ -167,4 +167,4 @@ def test_large_requests_are_bounded_in_bytes() -> None:
         await asyncio.gather(*(model.ask(9, item=b"a" * 4 * 1024 * 1024, time_s=600) for _ in range(8)))
         return model
 
-    assert run(heavy()).refused[9] == 5
+    assert run_in_no_time(heavy()).refused[9] == 5

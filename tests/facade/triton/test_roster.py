@@ -10,7 +10,7 @@ from facade.errors import BackendUnavailable
 from facade.triton.ejection import State
 from facade.triton.roster import Roster
 from tests.facade.triton.scripted import MODEL, Machine, ScriptedClient
-from tests.facade.triton.virtual_time import run_in_no_time
+from tests.facade.virtual_time import run_in_no_time
 from tests.facade.triton.watcher import Watcher
 
 
