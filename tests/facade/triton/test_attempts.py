@@ -17,8 +17,8 @@ from facade.triton.budget import MINIMUM_PER_S, RATIO, RESERVE
 from facade.triton.interface import InferOptions
 from facade.triton.pool import EndpointPool
 from tests.facade.triton.scripted import Machine, ScriptedClient
-from tests.facade.virtual_time import run_in_no_time
 from tests.facade.triton.watcher import Watcher
+from tests.facade.virtual_time import run_in_no_time
 
 NAMES = ("a:1", "b:1", "c:1")
 

@@ -10,8 +10,8 @@ from facade.errors import BackendUnavailable
 from facade.triton.ejection import State
 from facade.triton.roster import Roster
 from tests.facade.triton.scripted import MODEL, Machine, ScriptedClient
-from tests.facade.virtual_time import run_in_no_time
 from tests.facade.triton.watcher import Watcher
+from tests.facade.virtual_time import run_in_no_time
 
 
 @dataclass
