@@ -18,7 +18,7 @@ from typing import Any
 from export import from_hub, manifest, profiles, releases, targets, tensorrt_plan
 from export.artifacts import Draft, Graph, ParityReport, Publication, SourceModel, Speed, Trial
 from export.engines import CoreEngine, plan_file, shape_ranges
-from export.errors import INSTALL_EXTRA, ExtraMissing, ParityFailed, RepositoryError
+from export.errors import INSTALL_EXTRA, BadInput, ExtraMissing, ParityFailed, RepositoryError
 from export.following import connected
 from export.options import ExportOptions, check_options
 from export.profiles import TargetProfile
@@ -66,6 +66,7 @@ def run_export(options: ExportOptions, progress: Progress) -> Publication:
     targets.check_task_fits(source.task, options.engine, options.precision)
     profile = profiles.profile_for(options.target).fit(source.max_input_tokens)
     releases.open_repository(options.repository)
+    _check_same_task(options, source)
     existing = _find_existing(options, source, profile)
     if existing is not None:
         progress.tell(f"{options.name} version {existing.version} is up to date.")
@@ -266,6 +267,19 @@ def tell_figures(report: ParityReport) -> str:
         f"{name} {value:.7g} (required {report.required[name]:g})" for name, value in report.figures.items()
     )
     return f"Parity over {len(report.points)} batches: {', '.join(figures)}"
+
+
+def _check_same_task(options: ExportOptions, source: SourceModel) -> None:
+    """Refuse a version whose callers would get answers of another kind."""
+    stable = releases.stable_version(options.repository, options.name)
+    folder = options.repository / options.name
+    found = manifest.read_manifest(folder / str(stable)) if stable is not None else None
+    task = found["recipe"].get("task") if found is not None else None
+    if task is not None and task != source.task:
+        raise BadInput(
+            f"{options.name} is for {task} (version {stable}), and {source.model_id} is for {source.task}: its callers "
+            f"would get answers of another kind. Choose another --name, or remove {folder} first."
+        )
 
 
 def _find_existing(options: ExportOptions, source: SourceModel, profile: TargetProfile) -> Publication | None:

@@ -17,6 +17,7 @@ from export.errors import BadInput, ExtraMissing, ModelNotFound, ParityFailed
 from export.options import ExportOptions
 from export.progress import Progress
 from export.tolerances import Tolerance
+from tests.export.tiny_model import make_tiny_classifier
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -56,6 +57,20 @@ def test_an_outdated_version_is_not_skipped(
     monkeypatch.setattr(pipeline, "_make", made_again)
     with pytest.raises(ParityFailed, match="made again"):
         pipeline.run_export(replace(options, skip_existing=True), Progress(None))
+
+
+@pytest.mark.parametrize("is_candidate", [False, True])
+def test_a_name_keeps_its_task(
+    published: Publication, options: ExportOptions, tmp_path: Path, *, is_candidate: bool
+) -> None:
+    """A classifier isn't published over an embedder, not even on trial: nothing is converted, nothing changes."""
+    shutil.copytree(published.repository, options.repository)
+    before = files_of(options.repository)
+    make_tiny_classifier(tmp_path / "classifier", num_labels=2)
+    wrong = replace(options, model=str(tmp_path / "classifier"), candidate=is_candidate)
+    with pytest.raises(BadInput, match=r"tiny is for embedding \(version 1\).*Choose another --name"):
+        pipeline.run_export(wrong, Progress(None))
+    assert files_of(options.repository) == before
 
 
 def test_nothing_is_published_when_parity_fails(
