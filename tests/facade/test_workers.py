@@ -124,6 +124,7 @@ def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
     """It lives and answers nobody, which the kernel finds nothing wrong with."""
     service = Service(2, tmp_path, FACADE_API_KEY=KEY, FACADE_WORKER_PATIENCE_S="2")
     try:
+        service.call(40)  # so that both have begun, and given a sign of life
         victim = service.worker_pids()[0]
         os.kill(victim, signal.SIGSTOP)
         until(lambda: victim not in service.worker_pids(), "it is killed")
