@@ -22,7 +22,7 @@ def main() -> None:
     """
     Turn a Hugging Face model into a Triton model repository.
 
-    What is published is proven equal to the original. Exit codes stand in each command's help; 70 is a bug of ours.
+    What is published is proven equal to the original. Exit codes: in each command's help.
     """
 
 

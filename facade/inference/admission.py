@@ -101,7 +101,7 @@ class Admission:
     """The bound never goes below this: what the calls under way hold, or they would idle."""
 
     max_items: int
-    """The bound never goes above this, nor do all items together: memory."""
+    """The bound never goes above this, and no large request joins others once so many items are inside: memory."""
 
     batch_items: int
     """Items of a full call; the bound grows by a part of it."""
