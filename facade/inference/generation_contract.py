@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from facade.errors import BackendFailed, FacadeError, InvalidInput
-from facade.inference.generation import Piece, TokenLogprob
-from facade.triton.interface import Tensor
+from facade.inference.generation import Piece, Sampling, TokenLogprob
+from facade.triton.interface import GENERATION_INPUTS, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from facade.inference.generation import Sampling
 
 _LENGTH = struct.Struct("<I")
 
@@ -146,6 +144,9 @@ def _to_logprob(likely: Mapping[str, _Logprob]) -> TokenLogprob:
 _FIELD = re.compile(r"'(?P<field>[a-z_]+)'")
 """Our decoder names the field first."""
 
+_DECODERS_FIELDS = GENERATION_INPUTS.union(Sampling.__struct_fields__, {"image"})
+"""What it can complain of."""
+
 _TOO_LONG = re.compile(
     r"longer than the maximum model length|maximum context length|tokens; the model reads at most"
 )
@@ -175,6 +176,11 @@ def explain_failure(error: FacadeError, *, param: str) -> FacadeError:
         return _name_field(error.message, param)
     if not isinstance(error, BackendFailed):
         return error
+    # Versions exported before errors had their code in front are served and rolled back to all the same.
+    unmarked = error.message.removeprefix("The model server failed: ")
+    field = _FIELD.match(unmarked)
+    if field is not None and field["field"] in _DECODERS_FIELDS:
+        return _name_field(unmarked, param)
     # vLLM's backend gives everything the status INTERNAL.
     _, is_of_vllm, reason = error.message.partition("Error generating stream: ")
     found: FacadeError = error

@@ -230,7 +230,7 @@ class Writer:
     async def _call_model(self, order: Order, take: Callable[[Response], None]) -> None:
         """Make one call, or one for each answer where the model's calls are good for one."""
         sampling = order.sampling
-        if sampling.n == 1 or order.model.card.max_n is not None:
+        if sampling.n == 1 or order.model.card.is_of_our_decoder:
             await self._follow(order, to_inputs(order.prompt, sampling), take, first_index=0)
             return
         # vLLM's engine streams each of n answers in messages of its own, and its backend in Triton doesn't say which.
@@ -250,7 +250,12 @@ class Writer:
     ) -> None:
         """Read one call to its end."""
         stream = self._backend.stream(
-            order.model.name, str(order.version), inputs, (), timeout_s=self._limits.max_call_s
+            order.model.name,
+            str(order.version),
+            inputs,
+            (),
+            timeout_s=self._limits.max_call_s,
+            can_stop=order.model.card.is_of_our_decoder,
         )
         with recorded(self._split, order.model.name, order.version, len(order.prompt)) as call:
             async with aclosing(stream) as responses:

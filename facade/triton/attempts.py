@@ -91,6 +91,9 @@ class Call:
     options: InferOptions | None = None
     """What is asked for beside the tensors."""
 
+    can_stop: bool = False
+    """Whether the model can be told to stop; of streams only."""
+
     @property
     def sequence(self) -> str | None:
         """The sequence that it goes on with, if it is part of one."""

@@ -8,6 +8,8 @@ tritonclient's own `InferenceServerClient` is passed over for the stubs that its
 from __future__ import annotations
 
 import asyncio
+import re
+from contextlib import aclosing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -29,17 +31,30 @@ from facade.errors import (
 )
 from facade.triton import codec, inspection
 from facade.triton.channel import explain, open_channel
+from facade.triton.stream_call import StreamCall
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from facade.triton.interface import InferOptions, ModelDescription, Tensor, Topic
 
-STREAM_METADATA = (("triton_grpc_error", "true"),)
+CLOSING_S = 1.0
+"""How long streams that are being left may take when the connection is closed."""
+
+_STATUS = re.compile(r"\[(?P<code>[A-Z_]+)\] ")
 """
-Asks Triton to end a stream with a status of its own where the model fails, as it does for other calls. Without it
-errors come as texts alone (server: src/grpc/infer_handler.h; since 24.08).
+How our decoder begins a stream's error: with the name of Triton's code. There the protocol has texts alone, unless the
+header ``triton_grpc_error`` asks for a status, and with that Tritons before 26.04 end in a use after free when a model
+fails (server: pull request 8708).
 """
+
+_STATUSES = {
+    "UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
+    "INVALID_ARG": grpc.StatusCode.INVALID_ARGUMENT,
+    "CANCELLED": grpc.StatusCode.CANCELLED,
+    "INTERNAL": grpc.StatusCode.INTERNAL,
+}
+"""Triton's codes that a decoder gives, and gRPC's (server: src/grpc/grpc_utils.cc)."""
 
 RETRY_SOON_S = 1.0
 """What callers are told to wait when Triton is away: a supervised one is back within seconds."""
@@ -71,6 +86,7 @@ class TritonClient:
         self._credentials = credentials
         self._server_name = server_name
         self._channel: grpc.aio.Channel | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     @cached_property
     def _stub(self) -> GRPCInferenceServiceStub:
@@ -104,25 +120,28 @@ class TritonClient:
         outputs: Sequence[str],
         *,
         timeout_s: float,
+        can_stop: bool = False,
     ) -> AsyncGenerator[Mapping[str, bytes], None]:
         """Run a decoupled model; see `TritonBackend.stream`."""
         request = codec.to_infer_request(model_name, model_version, inputs, outputs)
-        call = self._stub.ModelStreamInfer(timeout=timeout_s, metadata=STREAM_METADATA)
+        stop = codec.to_stop_request(request) if can_stop else None
+        call = StreamCall(self._stub, request, timeout_s=timeout_s, stop=stop)
         try:
-            await call.write(request)
-            # Half-closed, the stream ends with its only request: nothing has to be read from flags.
-            await call.done_writing()
-            while (message := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # not in grpc-stubs
-                if message.error_message:
-                    raise to_stream_error(message.error_message)
-                response = message.infer_response
-                # A model may end with an empty response that only carries the FINAL flag.
-                if response.outputs:
-                    yield codec.from_stream_response(response)
+            async with aclosing(call.messages()) as messages:
+                async for message in messages:
+                    if message.error_message:
+                        raise to_stream_error(message.error_message)
+                    response = message.infer_response
+                    # A model may end with an empty response that only carries the FINAL flag.
+                    if response.outputs:
+                        yield codec.from_stream_response(response)
         except grpc.aio.AioRpcError as error:
             raise to_facade_error(error) from error
         finally:
-            call.cancel()
+            leaving = call.leave()
+            if leaving is not None:
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
 
     async def describe_models(self, *, timeout_s: float) -> list[ModelDescription]:
         """Ask for all models that are ready; see `TritonBackend.describe_models`."""
@@ -181,6 +200,8 @@ class TritonClient:
 
     async def aclose(self) -> None:
         """Close the channel; who waits for inference is cancelled, who asks something else finds nobody there."""
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=CLOSING_S)
         if self._channel is not None:
             await self._channel.close(grace=None)
 
@@ -198,7 +219,10 @@ def to_facade_error(error: grpc.aio.AioRpcError) -> FacadeError:
     Returns:
         The error to raise instead.
     """
-    status, details = error.code(), error.details() or ""
+    return _from_status(error.code(), error.details() or "")
+
+
+def _from_status(status: grpc.StatusCode, details: str) -> FacadeError:
     if status is grpc.StatusCode.UNAVAILABLE:
         return _from_unavailable(details)
     if status is grpc.StatusCode.INVALID_ARGUMENT:
@@ -235,8 +259,8 @@ def to_stream_error(message: str) -> FacadeError:
     """
     Turn an error that came as a text among a stream's messages into the façade's own.
 
-    What Triton itself refuses before the model sees it comes this way, without a status, whatever was asked for
-    (server: src/grpc/stream_infer_handler.cc).
+    Our decoder begins it with a code; what others say, and what Triton itself refuses before the model sees it, is
+    told apart by its words.
 
     Args:
         message: Triton's text.
@@ -244,6 +268,9 @@ def to_stream_error(message: str) -> FacadeError:
     Returns:
         The error to raise.
     """
+    marked = _STATUS.match(message)
+    if marked is not None and marked["code"] in _STATUSES:
+        return _from_status(_STATUSES[marked["code"]], message[marked.end() :])
     if "unknown model" in message:
         return _from_not_found(message)
     found = _from_unavailable(message)

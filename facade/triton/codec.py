@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from tritonclient.grpc import service_pb2 as pb
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from facade.triton.interface import InferOptions
 
 _LENGTH = struct.Struct("<I")
+
+STOP_PARAMETER = "stop_request"
+"""Names the request that our decoder is to stop (export: runtime/decoder/reading.py)."""
 
 
 def to_bytes_tensor(name: str, elements: Sequence[bytes]) -> Tensor:
@@ -103,6 +107,25 @@ def to_infer_request(
     if options is not None:
         _add_options(request, options)
     return request
+
+
+def to_stop_request(request: pb.ModelInferRequest) -> pb.ModelInferRequest:
+    """
+    Write the request that tells a decoder to stop another, and give that other an id of its own for it.
+
+    Args:
+        request: The other, not sent yet.
+
+    Returns:
+        The message, good for the same endpoint only.
+    """
+    request.id = uuid4().hex
+    stop = pb.ModelInferRequest(model_name=request.model_name, model_version=request.model_version)
+    # It has no prompt, but Triton's config demands one.
+    stop.inputs.add(name="text_input", datatype="BYTES", shape=[1])
+    stop.raw_input_contents.append(bytes(4))
+    stop.parameters[STOP_PARAMETER].string_param = request.id
+    return stop
 
 
 def _add_options(request: pb.ModelInferRequest, options: InferOptions) -> None:

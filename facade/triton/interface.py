@@ -157,12 +157,13 @@ class TritonBackend(Protocol):
         outputs: Sequence[str],
         *,
         timeout_s: float,
+        can_stop: bool = False,
     ) -> AsyncGenerator[Mapping[str, bytes], None]:
         """
         Run a decoupled model once, and give its responses as they come.
 
         The call begins with the first step of the iteration. Closing the iterator, or cancelling the task that waits
-        for its next step, cancels the call in Triton too.
+        for its next step, ends the call in Triton too.
 
         Args:
             model_name: Name in the repository.
@@ -174,6 +175,8 @@ class TritonBackend(Protocol):
             outputs: Names of the outputs to send back.
 
             timeout_s: Seconds until the call is given up, here and in Triton.
+
+            can_stop: Whether the model is our decoder, which can be told to stop; other calls are cancelled.
 
         Yields:
             The elements of one response's outputs by name, as in `Tensor.raw`; the iteration ends after the last

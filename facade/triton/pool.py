@@ -119,9 +119,11 @@ class EndpointPool:
         outputs: Sequence[str],
         *,
         timeout_s: float,
+        can_stop: bool = False,
     ) -> AsyncGenerator[Mapping[str, bytes], None]:
         """Run a decoupled model, somewhere; see `TritonBackend.stream`."""
-        call = Call(model_name, model_version, inputs, outputs, self._clock() + timeout_s)
+        until = self._clock() + timeout_s
+        call = Call(model_name, model_version, inputs, outputs, until, can_stop=can_stop)
         if not self._has_asked:
             await self._ask_first()
         self._ways.budget.note_call()

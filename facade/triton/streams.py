@@ -78,7 +78,7 @@ class _Stream:
         """Read its responses."""
         call, attempt, roster = self._call, self._attempt, self._ways.roster
         responses = attempt.line.client.stream(
-            call.model, call.version, call.inputs, call.outputs, timeout_s=timeout_s
+            call.model, call.version, call.inputs, call.outputs, timeout_s=timeout_s, can_stop=call.can_stop
         )
         try:
             first = await self._wait_for_first(responses)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from _pytest.runner import runtestprotocol
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as config_pb
 
@@ -40,42 +38,6 @@ async def _one_loop(anyio_backend: str) -> AsyncIterator[None]:
     yield  # noqa: PT022  # a loop lives as long as an unfinished fixture
 
 
-SERVERS: list[TritonServer] = []
-"""The one that runs."""
-
-CRASH = "HandleCancellation called even when the context was not cancelled"
-"""
-What Triton 24.10 logs before it crashes in a race between a stream's end by an error and its cancellation, mended
-after 24.11 (server issue 7368, pull request 7840). The more the machine has to do, the likelier.
-"""
-
-
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Start Triton and the test again where it was that crash that ended it, and nothing else."""
-    if not item.path.is_relative_to(Path(__file__).parent):
-        return None
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    reports = runtestprotocol(item, log=False, nextitem=nextitem)
-    if any(report.failed for report in reports) and any(map(_has_crashed, SERVERS)):
-        SERVERS[0].restart(60)
-        reports = runtestprotocol(item, log=False, nextitem=nextitem)
-    for report in reports:
-        item.ihook.pytest_runtest_logreport(report=report)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
-
-
-def _has_crashed(server: TritonServer) -> bool:
-    log = server.log_path.read_text()
-    end = time.monotonic() + 5
-    # It writes where it was before it ends; callers hear of it when it does.
-    while CRASH in log and "Signal (11)" in log and time.monotonic() < end:
-        if server.exit_code() is not None:
-            return True
-        time.sleep(0.05)
-    return False
-
-
 @pytest.fixture(name="triton", scope="session")
 def _triton(tmp_path_factory: pytest.TempPathFactory, tiny_decoder: Path) -> Iterator[TritonServer]:
     """A real Triton that serves them all."""
@@ -84,9 +46,7 @@ def _triton(tmp_path_factory: pytest.TempPathFactory, tiny_decoder: Path) -> Ite
     write_standin(repository)
     write_decoder(repository, tiny_decoder)
     with TritonServer(repository, log_path=tmp_path_factory.mktemp("log") / "triton.log") as triton:
-        SERVERS.append(triton)
         yield triton
-        SERVERS.clear()
 
 
 def write_standin(repository: Path) -> None:

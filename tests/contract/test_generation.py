@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import msgspec
 import pytest
 
 from facade.context import RequestContext
@@ -17,7 +18,7 @@ from facade.inference.generation import Sampling
 from facade.inference.generation_contract import read_response, to_inputs
 from facade.triton.client import TritonClient
 from facade.triton.interface import Tensor
-from tests.contract.conftest import MODELS
+from tests.contract.conftest import DECODER, MODELS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -170,6 +171,37 @@ async def test_bad_sampling_parameters_are_refused_by_the_model_too(client: Trit
         await stream(client, model, to_inputs(PROMPT.encode(), bad))
 
     assert await stream(client, model, to_inputs(PROMPT.encode(), GREEDY))
+
+
+async def test_many_who_err_or_leave_do_triton_no_harm(generate: Generate, triton: TritonServer) -> None:
+    """
+    Thousands of streams that end with an error, or are left while the model writes.
+
+    With a status for errors, or with cancelled calls, Triton 24.10 is gone within a few hundred or thousand of them.
+    """
+    chance = random.Random(0)
+    room = asyncio.Semaphore(32)
+
+    async def go(number: int) -> None:
+        # With logit_bias an answer is its caller's alone, so it ends with who leaves.
+        token = 99_999_999 if number % 3 == 0 else 1
+        asked = msgspec.structs.replace(GREEDY, max_tokens=8, logit_bias={str(token): 0.0})
+        async with room:
+            try:
+                generation = await generate.start(DECODER, f"{number} trees", asked, a_request())
+                pieces = aiter(generation)
+                for _ in range(chance.randrange(1, 6)):
+                    await anext(pieces, None)
+                await generation.aclose()
+            except InvalidInput as error:
+                assert error.param == "logit_bias"
+                assert number % 3 == 0
+
+    await asyncio.gather(*map(go, range(3000)))
+
+    assert triton.exit_code() is None
+    assert "HandleCancellation called" not in triton.log_path.read_text()
+    assert text_of(await read(await generate.start(DECODER, PROMPT, GREEDY, a_request())))
 
 
 async def test_without_a_stream_the_prompt_comes_back(client: TritonClient, model: str) -> None:

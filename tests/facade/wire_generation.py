@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from tritonclient.grpc import service_pb2 as pb
@@ -12,6 +13,8 @@ from tritonclient.grpc import service_pb2 as pb
 from facade.triton.interface import GENERATION_INPUTS
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     import grpc
 
 CHAT_CARD = {
@@ -58,10 +61,17 @@ class WireGeneration:
         """After so many messages, this status with this text; without a status in band."""
         self.ends_early = False
         """Whether streams end without a reason."""
+        self.stops: list[str] = []
+        """Requests that somebody asked to stop, by their ids."""
+        self.heeds_stops = True
+        """Whether they end for it."""
+        self.refuses_stops = False
+        """Whether such a request is an error, as it is to a model that knows nothing of it."""
+        self._stopped: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.streams_cancelled = 0
         """Streams that somebody cancelled."""
         self.cancellation = asyncio.Event()
-        """Set at each."""
+        """Set at each, and when one stops since it was asked to."""
         self.streams_running = 0
         """Streams now."""
 
@@ -72,6 +82,14 @@ class WireGeneration:
         is_whole = False
         try:
             async for request in requests:
+                if "stop_request" in request.parameters:
+                    self.stops.append(request.parameters["stop_request"].string_param)
+                    if self.refuses_stops:
+                        yield pb.ModelStreamInferResponse(error_message="'text_input' has no tokens")
+                    elif self.heeds_stops:
+                        self._stopped[self.stops[-1]].set()
+                        self.cancellation.set()
+                    continue
                 async for message in self._generate(request, context):
                     yield message
             is_whole = True
@@ -98,10 +116,14 @@ class WireGeneration:
         count, choices = min(sampling.get("max_tokens", 16), len(self.script)), sampling.get("n", 1)
         for at in range(count):
             await self.thawed.wait()
+            stopped = self._stopped[request.id]
             if at == self.pause_after:
-                await self.resume.wait()
+                await _either(self.resume.wait(), stopped)
             if self.steps is not None:
-                await self.steps.acquire()
+                await _either(self.steps.acquire(), stopped)
+            if stopped.is_set():
+                yield pb.ModelStreamInferResponse(error_message="[CANCELLED] The request was cancelled.")
+                return
             if self.stream_failure is not None and self.stream_failure[0] == at:
                 _, status, text = self.stream_failure
                 if status is not None:
@@ -115,6 +137,16 @@ class WireGeneration:
             yield _message(
                 request, prompt, self.script[at], reason, choices, with_logprobs="return_logprobs" in tensors
             )
+
+
+async def _either(step: Coroutine[Any, Any, Any], stopped: asyncio.Event) -> None:
+    """Wait for a step, or for the request to stop it."""
+    waits = {asyncio.ensure_future(step), asyncio.ensure_future(stopped.wait())}
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _message(request: Any, prompt: str, text: str, reason: str, choices: int, *, with_logprobs: bool) -> Any:

@@ -28,7 +28,7 @@ from .engine import Engine, EngineLimits
 from .graph import OnnxGraph, read_graph_settings
 from .metrics import DecoderMetrics
 from .parameters import Limits
-from .reading import RequestReader, is_slow
+from .reading import RequestReader, is_slow, read_stop
 from .sampling import Sampler
 from .sender import GuardedSender
 from .service import DecoderService
@@ -88,9 +88,16 @@ class TritonPythonModel:
             sender = GuardedSender(
                 request.get_response_sender(), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
             )
+            if (name := read_stop(request.parameters())) is not None:
+                self._service.stop(name)
+                sender.finish()
+                continue
             tensors = partial(_read_tensor, request)
             self._service.admit(
-                sender, partial(self._reader.read, tensors, request.parameters), is_slow=is_slow(tensors)
+                sender,
+                partial(self._reader.read, tensors, request.parameters),
+                is_slow=is_slow(tensors),
+                name=request.request_id(),
             )
 
     def finalize(self) -> None:
@@ -108,7 +115,8 @@ def _respond(sender: GuardedSender, message: Message) -> None:
     """Send a message as Triton's response."""
     if message.error is not None:
         text, code = message.error
-        error = pb_utils.TritonError(text, getattr(pb_utils.TritonError, code))
+        # A stream's errors reach callers as texts alone, so the code stands there too.
+        error = pb_utils.TritonError(f"[{code}] {text}", getattr(pb_utils.TritonError, code))
         response = pb_utils.InferenceResponse(error=error)
     else:
         response = pb_utils.InferenceResponse(

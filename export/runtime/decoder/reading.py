@@ -5,6 +5,7 @@ The inputs, their defaults and their meaning are those of Triton's vLLM backend 
 triton-inference-server/vllm_backend). What can't be answered is refused here, before it takes a place anywhere.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,9 @@ from .values import InvalidParameter
 
 SLOW_CHARACTERS = 50_000
 """A prompt longer than this is tokenized apart, so that it delays no other request: about 20 ms of work."""
+
+STOP_PARAMETER = "stop_request"
+"""The parameter that makes a request one to stop another: it is the other's id (its `id` in the V2 protocol)."""
 
 Tensors = Callable[[str], npt.NDArray[Any] | None]
 """Gives an input tensor's array by name; None if the request doesn't have it."""
@@ -109,6 +113,24 @@ class RequestReader:
             return Request(request_id, prompt_ids, parameters, choices)
 
         return build
+
+
+def read_stop(parameters: str) -> str | None:
+    """
+    Tell whether a request is no request for an answer but wants another one stopped.
+
+    Callers may also cancel their calls, which Triton up to 24.12 does not always survive.
+
+    Args:
+        parameters: The request's own parameters, JSON.
+
+    Returns:
+        The id of the other; None if it is a request as others are.
+    """
+    if STOP_PARAMETER not in parameters:
+        return None
+    name = json.loads(parameters).get(STOP_PARAMETER)
+    return name if isinstance(name, str) and name else None
 
 
 def is_slow(tensors: Tensors) -> bool:

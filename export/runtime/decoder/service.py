@@ -75,6 +75,9 @@ class _UnderWay:
     sender: GuardedSender
     """The way to its caller."""
 
+    name: str
+    """Its caller's id for it; empty for none."""
+
     arrived_s: float
     """When it came, on the monotonic clock."""
 
@@ -138,7 +141,9 @@ class DecoderService:
         self._engine_thread.start()
         self._watcher.start()
 
-    def admit(self, sender: GuardedSender, read: Callable[[], Admission], *, is_slow: bool) -> None:
+    def admit(
+        self, sender: GuardedSender, read: Callable[[], Admission], *, is_slow: bool, name: str = ""
+    ) -> None:
         """
         Take a request, or refuse it.
 
@@ -148,12 +153,14 @@ class DecoderService:
             read: Reads and checks it; raises InvalidParameter.
 
             is_slow: Whether reading may take long: then it is done in another thread.
+
+            name: The caller's id for it, good for `stop`; empty for none.
         """
         with self._changed:
             is_open = not (self._is_closing or self._has_failed)
             has_room = len(self._under_way) < self._max_under_way
             request_id = next(self._ids)
-            under_way = _UnderWay(sender, time.monotonic())
+            under_way = _UnderWay(sender, name, time.monotonic())
             if is_open and has_room:
                 self._under_way[request_id] = under_way
         if not is_open:
@@ -165,6 +172,18 @@ class DecoderService:
             self._pool.submit(self._admit, request_id, under_way, read)
         else:
             self._admit(request_id, under_way, read)
+
+    def stop(self, name: str) -> None:
+        """
+        Have requests ended as if their callers had left; a name that nobody has is one that ended already.
+
+        Args:
+            name: Their callers' id for them.
+        """
+        with self._changed:
+            stopped = [request_id for request_id, found in self._under_way.items() if found.name == name]
+            self._inbox.extend(partial(self._cancel, request_id) for request_id in stopped)
+            self._changed.notify()
 
     def close(self) -> None:
         """End all threads; whoever still waits gets an error."""

@@ -36,6 +36,19 @@ def response(**changed: bytes) -> dict[str, bytes]:
     return whole | changed
 
 
+def test_an_older_decoders_complaint_is_the_callers_fault_too() -> None:
+    """It names the field, without a code in front; what only looks like it is a failure."""
+    error = BackendFailed("The model server failed: 'text_input' has 90 tokens; the model reads at most 9.")
+    found = explain_failure(error, param="messages")
+    assert isinstance(found, InvalidInput)
+    assert (found.param, found.code) == ("messages", "context_length_exceeded")
+
+    error = BackendFailed("The model server failed: 'top_p' must be a number.")
+    assert explain_failure(error, param="prompt").param == "top_p"
+    error = BackendFailed("The model server failed: 'int' object has no attribute 'n'")
+    assert explain_failure(error, param="prompt") is error
+
+
 def test_a_prompt_becomes_the_contracts_inputs() -> None:
     """Always streamed, never with the prompt in front, and with the counts."""
     inputs = {

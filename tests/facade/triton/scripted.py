@@ -69,6 +69,7 @@ class ScriptedClient:
         outputs: Sequence[str],
         *,
         timeout_s: float,
+        can_stop: bool = False,
     ) -> AsyncGenerator[Mapping[str, bytes], None]:
         """Answer with three pieces."""
         self._machine.calls += 1

@@ -11,6 +11,7 @@ import pytest
 from facade import errors
 from facade.inference.generation import Sampling
 from facade.inference.generation_contract import read_response, to_inputs
+from facade.triton import stream_call
 from facade.triton.client import TritonClient, to_stream_error
 from tests.facade.wire_generation import chat_model
 
@@ -41,7 +42,7 @@ async def read(
 
 
 async def test_each_message_comes_as_it_is_sent(triton: WireTriton, backend: TritonClient) -> None:
-    """The first is here before the second is made, and errors of the model get a status of their own."""
+    """The first is here before the second is made; a status for errors is not asked for, since it kills Tritons."""
     triton.steps = asyncio.Semaphore(1)
     responses = backend.stream("chat", "1", to_inputs(b"a", Sampling()), (), timeout_s=5)
 
@@ -50,7 +51,7 @@ async def test_each_message_comes_as_it_is_sent(triton: WireTriton, backend: Tri
     for _ in triton.script:
         triton.steps.release()
     assert len([outputs async for outputs in responses]) == 3
-    assert triton.stream_metadata[0]["triton_grpc_error"] == "true"
+    assert "triton_grpc_error" not in triton.stream_metadata[0]
 
 
 @pytest.mark.parametrize("begun", [0, 2])
@@ -67,6 +68,12 @@ async def test_each_message_comes_as_it_is_sent(triton: WireTriton, backend: Tri
         ),
         (grpc.StatusCode.INTERNAL, "stub crashed", errors.BackendFailed),
         (grpc.StatusCode.CANCELLED, "Request was cancelled", errors.BackendFailed),
+        (None, "[INVALID_ARG] 'top_p' must be at most 1", errors.InvalidInput),
+        (None, "[UNAVAILABLE] Exceeds maximum queue size: 8 wait.", errors.Overloaded),
+        (None, "[UNAVAILABLE] The model is going away; ask another server.", errors.BackendUnavailable),
+        (None, "[INTERNAL] The model failed.", errors.BackendFailed),
+        (None, "[CANCELLED] The request was cancelled.", errors.BackendFailed),
+        (None, "[ODD] What nobody knows", errors.BackendFailed),
         (None, "chat: Exceeds maximum queue size", errors.Overloaded),
         (None, "Request for unknown model: 'chat' is not found", errors.ModelNotFound),
         (None, "Request for unknown model: 'chat' version 1 is not found", errors.VersionNotReady),
@@ -116,6 +123,70 @@ async def test_leaving_cancels_the_stream_in_triton(triton: WireTriton, backend:
     await responses.aclose()
     await asyncio.wait_for(triton.cancellation.wait(), 5)
     assert triton.streams_cancelled == 2
+
+
+async def leave(triton: WireTriton, backend: TritonClient) -> None:
+    """Begin a stream of a model that can be told to stop, and leave it after its first message."""
+    triton.steps = asyncio.Semaphore(1)
+    responses = backend.stream("chat", "1", to_inputs(b"a", Sampling()), (), timeout_s=5, can_stop=True)
+    await anext(responses)
+    await responses.aclose()
+
+
+async def until_none_runs(triton: WireTriton) -> None:
+    """Wait for the end of all streams."""
+    async with asyncio.timeout(10):
+        while triton.streams_running:
+            await asyncio.sleep(0.001)
+
+
+async def test_who_can_be_told_to_stop_is_told_and_not_cancelled(
+    triton: WireTriton, backend: TritonClient
+) -> None:
+    """Cancelling kills older Tritons; the stream ends by itself, also when the connection is closed behind it."""
+    await leave(triton, backend)
+    await backend.aclose()
+    await until_none_runs(triton)
+
+    (stopped,) = triton.stops
+    assert len(stopped) == 32
+    assert triton.streams_cancelled == 0
+
+
+async def test_whose_time_is_over_is_told_to_stop_too(triton: WireTriton, backend: TritonClient) -> None:
+    """Triton's own deadline comes later."""
+    triton.steps = asyncio.Semaphore(1)
+    responses = backend.stream("chat", "1", to_inputs(b"a", Sampling()), (), timeout_s=0.2, can_stop=True)
+    with pytest.raises(errors.DeadlineExceeded):
+        _ = [outputs async for outputs in responses]
+    await until_none_runs(triton)
+
+    assert len(triton.stops) == 1
+    assert triton.streams_cancelled == 0
+
+
+@pytest.mark.parametrize("is_refused", [True, False], ids=["refuses", "ignores"])
+async def test_who_does_not_stop_is_cancelled(
+    triton: WireTriton, backend: TritonClient, monkeypatch: pytest.MonkeyPatch, *, is_refused: bool
+) -> None:
+    """At once where the model knows nothing of it, and after a while where it should have."""
+    monkeypatch.setattr(stream_call, "STOP_GRACE_S", 60 if is_refused else 0.1)
+    triton.refuses_stops, triton.heeds_stops = is_refused, False
+    await leave(triton, backend)
+
+    await until_none_runs(triton)
+    assert (len(triton.stops), triton.streams_cancelled) == (1, 1)
+
+
+async def test_an_error_is_waited_out(triton: WireTriton, backend: TritonClient) -> None:
+    """A stream that ends with it is neither cancelled nor told to stop."""
+    triton.stream_failure = (1, None, "[INTERNAL] It failed.")
+    inputs = to_inputs(b"a", Sampling())
+    with pytest.raises(errors.BackendFailed):
+        _ = [outputs async for outputs in backend.stream("chat", "1", inputs, (), timeout_s=5, can_stop=True)]
+    await until_none_runs(triton)
+
+    assert (triton.stops, triton.streams_cancelled) == ([], 0)
 
 
 async def test_a_triton_that_vanishes_breaks_the_stream(triton: WireTriton, backend: TritonClient) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import numpy as np
@@ -131,7 +132,9 @@ class Client:
     ledger: Counter[str]
     """How the requests of all clients ended, as their callers saw it."""
 
-    async def ask(self, text: str | None, *, leave_after: int | None = None, **inputs: Any) -> Reply:
+    async def ask(
+        self, text: str | None, *, leave_after: int | None = None, stops: bool = False, **inputs: Any
+    ) -> Reply:
         """
         Send a request and read its answer.
 
@@ -140,15 +143,25 @@ class Client:
 
             leave_after: Cancel after this many messages; 0 at once.
 
+            stops: Have it stopped by a request instead, as the façade does.
+
             inputs: More inputs by name; `sampling` is a dict, `parameters` are the request's own, `model` is
                 another model.
         """
-        call = self.stub.ModelStreamInfer(self._write(text, inputs), timeout=PATIENCE_S)
+        name = uuid4().hex
+        call = self.stub.ModelStreamInfer(self._write(text, inputs, name), timeout=PATIENCE_S)
         reply = Reply()
+
+        async def leave() -> None:
+            if stops:
+                await self.stop(name)
+            else:
+                call.cancel()
+
         try:
             if leave_after == 0:
                 await asyncio.sleep(0.001)
-                call.cancel()
+                await leave()
             async for response in call:
                 if response.error_message:
                     reply.error = response.error_message
@@ -156,22 +169,30 @@ class Client:
                 reply.is_complete = response.infer_response.parameters["triton_final_response"].bool_param
                 if response.infer_response.outputs:
                     reply.messages.append(read_outputs(response.infer_response))
-                if leave_after is not None and len(reply.messages) >= leave_after:
-                    call.cancel()
+                if leave_after and len(reply.messages) == leave_after:
+                    await leave()
         except asyncio.CancelledError:
             if leave_after is None:
                 raise
         finally:
-            is_refused, is_whole = bool(reply.error), reply.is_complete
+            has_left = reply.error == "[CANCELLED] The request was cancelled."
+            is_refused, is_whole = bool(reply.error) and not has_left, reply.is_complete
             self.ledger["refused" if is_refused else "finished" if is_whole else "left"] += 1
         return reply
 
-    async def _write(self, text: str | None, inputs: dict[str, Any]) -> AsyncIterator[Any]:
-        request = service_pb2.ModelInferRequest(model_name=inputs.pop("model", "chat"))
+    async def stop(self, name: str) -> None:
+        """Have a request stopped; the answer to that has no outputs and no error."""
+        parameters = {"stop_request": name}
+        async for response in self.stub.ModelStreamInfer(self._write("", {"parameters": parameters}, "")):
+            assert not response.error_message
+            assert not response.infer_response.outputs
+
+    async def _write(self, text: str | None, inputs: dict[str, Any], request_id: str) -> AsyncIterator[Any]:
+        request = service_pb2.ModelInferRequest(model_name=inputs.pop("model", "chat"), id=request_id)
         values = {"text_input": text, "sampling_parameters": inputs.pop("sampling", None)}
-        for name, value in inputs.pop("parameters", {}).items():
+        for parameter, value in inputs.pop("parameters", {}).items():
             kind = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
-            setattr(request.parameters[name], kind[type(value)], value)
+            setattr(request.parameters[parameter], kind[type(value)], value)
         for name, value in (values | inputs).items():
             if value is None:
                 continue
@@ -348,7 +369,7 @@ async def test_bad_requests_are_refused_by_name(
 ) -> None:
     """What can't be answered is an error that begins with the field's name, streamed or not."""
     reply = await client.ask(text, **inputs)
-    assert reply.error.startswith(message)
+    assert reply.error.startswith(f"[INVALID_ARG] {message}")
     assert not reply.messages
 
 
@@ -388,7 +409,7 @@ async def test_a_caller_who_leaves_frees_its_slot(
 async def test_requests_that_leave_at_any_moment_harm_nobody(
     client: Client, triton: TritonServer, ledger: Counter[str]
 ) -> None:
-    """Of 400 requests half cancel at random moments: every survivor is exact, no slot is lost, the server lives."""
+    """Of 400 requests half are stopped at any moment: every survivor is exact, no slot is lost, the server lives."""
     expected = {prompt: (await client.ask(prompt, stream=True, sampling=GREEDY)).text for prompt in PROMPTS}
     choose = random.Random(7)
     places = asyncio.Semaphore(100)
@@ -400,7 +421,7 @@ async def test_requests_that_leave_at_any_moment_harm_nobody(
         leave_after = choose.choice([0, 1, 2, 5]) if number % 2 else None
         flags = {"stream": True} if streams else {"exclude_input_in_output": True}
         async with places:
-            reply = await client.ask(prompt, leave_after=leave_after, sampling=GREEDY, **flags)
+            reply = await client.ask(prompt, leave_after=leave_after, stops=True, sampling=GREEDY, **flags)
         if leave_after is None:
             assert reply.error == ""
             assert reply.is_complete
@@ -438,7 +459,7 @@ async def test_a_graph_that_fails_for_good_is_no_silent_hang(client: Client, tri
         client.ask("the cat", model="fragile", stream=place % 2 == 0, sampling=endless) for place in range(6)
     ]
     for reply in await asyncio.gather(*asked):
-        assert reply.error == "The model failed: no memory left"
+        assert reply.error == "[INTERNAL] The model failed: no memory left"
     deadline = time.monotonic() + PATIENCE_S
     while not triton.dead_stubs():
         assert time.monotonic() < deadline

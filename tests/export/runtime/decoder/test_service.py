@@ -132,10 +132,12 @@ class Bench:
             on_fatal=self.has_ended.set,
         )
 
-    def ask(self, read: Callable[[], Admission] | None = None, *, is_slow: bool = False) -> Caller:
+    def ask(
+        self, read: Callable[[], Admission] | None = None, *, is_slow: bool = False, name: str = ""
+    ) -> Caller:
         """Send a request."""
         caller = Caller()
-        self.service.admit(caller.guarded, read or admission, is_slow=is_slow)
+        self.service.admit(caller.guarded, read or admission, is_slow=is_slow, name=name)
         return caller
 
 
@@ -239,6 +241,31 @@ def test_who_gives_up_is_cancelled_wherever_the_request_is(bench: Bench) -> None
         assert "".join(caller.texts) == "abc"
     assert bench.metrics.outcomes == {"finished": 2, "cancelled": 2}
     assert not bench.engine.running
+
+
+def test_who_is_to_be_stopped_is_stopped_and_nobody_else(bench: Bench) -> None:
+    """In the engine or in admission; who ended, and a name that nobody has, are no matter."""
+    bench.engine.may_step.clear()
+    may_read = threading.Event()
+
+    def read_slowly() -> Admission:
+        assert may_read.wait(PATIENCE_S)
+        return admission()
+
+    running, neighbour = bench.ask(name="a"), bench.ask(name="b")
+    admitted = bench.ask(read_slowly, is_slow=True, name="c")
+    wait_until(lambda: len(bench.engine.running) == 2)
+    for name in ("a", "c", "nobody", "a"):
+        bench.service.stop(name)
+    for caller in (running, admitted):
+        assert caller.ended.wait(PATIENCE_S)
+        assert caller.error == ("The request was cancelled.", "CANCELLED")
+    may_read.set()
+    bench.engine.may_step.set()
+    bench.service.stop("nobody")
+    assert neighbour.ended.wait(PATIENCE_S)
+    assert "".join(neighbour.texts) == "abc"
+    assert bench.metrics.outcomes == {"finished": 1, "cancelled": 2}
 
 
 def test_a_broken_stream_harms_nobody(bench: Bench) -> None:
