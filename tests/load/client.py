@@ -137,6 +137,11 @@ class Connection(asyncio.Protocol):
         _, connection = await asyncio.get_running_loop().create_connection(cls, host, port)
         return connection
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a request can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
     async def exchange(self, request: bytes) -> Answer:
         """
         Send a request and wait for its answer.
@@ -150,7 +155,7 @@ class Connection(asyncio.Protocol):
         Raises:
             AnswerUnreadable: If there is none.
         """
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or not self.is_open:
             raise AnswerUnreadable("the connection is closed")
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)

@@ -204,7 +204,7 @@ class OpenLoop:
 
     async def _exchange(self, request: bytes, due: float, *, is_counted: bool) -> None:
         result = self.result
-        connection = self._idle.pop() if self._idle else await self._connect()
+        connection = await self._take()
         sent = time.perf_counter()
         answer = await connection.exchange(request)
         ended = time.perf_counter()
@@ -230,6 +230,14 @@ class OpenLoop:
         dialect = DIALECTS[self._spec.dialect]
         if fault := check_vectors(dialect, head, body, 1, self._spec.dimension):
             self._fail(fault)
+
+    async def _take(self) -> Connection:
+        # Servers hang up on who is idle for long, as they may.
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        return await self._connect()
 
     async def _connect(self) -> Connection:
         self.result.connections += 1

@@ -76,8 +76,10 @@ async def test_a_server_that_hangs_up_is_an_error() -> None:
 
     async with asyncio.timeout(10), await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         connection = await Connection.open(*server.sockets[0].getsockname()[:2])
+        assert connection.is_open
         with pytest.raises(AnswerUnreadable):
             await connection.exchange(make_request("here:1", "/x", {}, b"{}"))
+        assert not connection.is_open
 
 
 def test_heads_are_read_in_any_case() -> None:
