@@ -119,7 +119,7 @@ def read_stop(parameters: str) -> str | None:
     """
     Tell whether a request is no request for an answer but wants another one stopped.
 
-    Callers may also cancel their calls, which Triton up to 24.12 does not always survive.
+    Callers may also cancel their calls, which not every Triton survives (24.10 does not).
 
     Args:
         parameters: The request's own parameters, JSON.
