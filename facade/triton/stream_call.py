@@ -2,8 +2,8 @@
 One call of ModelStreamInfer: how it is read, and how it is left.
 
 Triton 24.10 can end with SIGSEGV when a stream is cancelled in the moment in which its model responds: the response is
-written although the cancellation was taken note of, and the state is released under it (server: ``HandleCancellation``
-in src/grpc/infer_handler.h, ``StreamInferResponseComplete`` in src/grpc/stream_infer_handler.cc). 25.01 and 25.04 mended
+written although the cancellation was taken note of, and the state is released under it (server: `HandleCancellation` in
+src/grpc/infer_handler.h, `StreamInferResponseComplete` in src/grpc/stream_infer_handler.cc). 25.01 and 25.04 mended
 races of this kind (pull requests 7840 and 8078); whether this one too wasn't tried.
 So a model that can be told to stop is told so, by a request of its own, and the stream ends by itself. Only where that
 has no effect, and with models that know nothing of it, the call is cancelled.
