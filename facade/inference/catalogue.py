@@ -92,13 +92,13 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     max_logprobs: int | None = None
     """Most tokens reported at one place of an answer."""
 
-    @property
-    def is_of_our_decoder(self) -> bool:
-        """Whether the model generates with our own decoder: others know nothing of such a bound."""
-        return self.max_n is not None
-
     default_cache_ttl_s: float | None = None
     """How long an answer may be kept, in seconds."""
+
+    @property
+    def is_of_our_decoder(self) -> bool:
+        """Whether the model generates with our own decoder: only its export writes `max_n`."""
+        return self.max_n is not None
 
     release: Release | None = None
     """Which versions answer; None where Triton's own policy decides."""

@@ -44,8 +44,8 @@ CLOSING_S = 1.0
 _STATUS = re.compile(r"\[(?P<code>[A-Z_]+)\] ")
 """
 How our decoder begins a stream's error: with the name of Triton's code. There the protocol has texts alone, unless the
-header ``triton_grpc_error`` asks for a status, and with that Tritons before 26.04 end in a use after free when a model
-fails (server: pull request 8708).
+header ``triton_grpc_error`` asks for a status, and with that Triton 24.10 crashes when a model fails (server: pull
+request 8708 of 26.04 mends a use after free in it).
 """
 
 _STATUSES = {
@@ -199,7 +199,11 @@ class TritonClient:
         return question.read(answer)
 
     async def aclose(self) -> None:
-        """Close the channel; who waits for inference is cancelled, who asks something else finds nobody there."""
+        """
+        Close the channel, once the streams that are being left had a moment to end.
+
+        Who waits for inference is cancelled, who asks something else finds nobody there.
+        """
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=CLOSING_S)
         if self._channel is not None:

@@ -117,10 +117,10 @@ async def test_a_caller_that_leaves_stops_triton(
     """Streamed or not; what was read is counted."""
     triton.pause_after = 2
     leaving = asyncio.create_task(other.post("/predict", json=PREDICT, headers=headers))
-    while not triton.generations:
-        await asyncio.sleep(0.001)
-    if headers:
-        await asyncio.sleep(0.05)
+    begun = 'facade_time_to_first_token_seconds_count{model="chat"} 1.0'
+    async with asyncio.timeout(5):
+        while begun not in (await client.get("/metrics")).text:
+            await asyncio.sleep(0.001)
     leaving.cancel()
 
     await asyncio.wait_for(triton.cancellation.wait(), 5)

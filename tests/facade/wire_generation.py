@@ -65,6 +65,8 @@ class WireGeneration:
         """Requests that somebody asked to stop, by their ids."""
         self.heeds_stops = True
         """Whether they end for it."""
+        self.lingers = False
+        """Whether a stream that failed in band goes on until `resume`."""
         self.refuses_stops = False
         """Whether such a request is an error, as it is to a model that knows nothing of it."""
         self._stopped: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -96,7 +98,8 @@ class WireGeneration:
         finally:
             self.streams_running -= 1
             # In the middle of a write, a cancellation isn't a CancelledError.
-            if not is_whole and self.stream_failure is None:
+            is_aborted = self.stream_failure is not None and self.stream_failure[1] is not None
+            if not is_whole and not is_aborted:
                 self.streams_cancelled += 1
                 self.cancellation.set()
 
@@ -129,6 +132,8 @@ class WireGeneration:
                 if status is not None:
                     await context.abort(status, text)
                 yield pb.ModelStreamInferResponse(error_message=text)
+                if self.lingers:
+                    await self.resume.wait()
                 return
             is_last = at == count - 1
             reason = "None"

@@ -180,10 +180,13 @@ async def test_who_does_not_stop_is_cancelled(
 
 async def test_an_error_is_waited_out(triton: WireTriton, backend: TritonClient) -> None:
     """A stream that ends with it is neither cancelled nor told to stop."""
-    triton.stream_failure = (1, None, "[INTERNAL] It failed.")
+    triton.stream_failure, triton.lingers = (1, None, "[INTERNAL] It failed."), True
     inputs = to_inputs(b"a", Sampling())
     with pytest.raises(errors.BackendFailed):
         _ = [outputs async for outputs in backend.stream("chat", "1", inputs, (), timeout_s=5, can_stop=True)]
+    assert await backend.is_live(timeout_s=5)  # on the same connection, so behind a cancellation
+    assert triton.streams_running == 1
+    triton.resume.set()
     await until_none_runs(triton)
 
     assert (triton.stops, triton.streams_cancelled) == ([], 0)
