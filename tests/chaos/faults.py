@@ -7,7 +7,8 @@ import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.chaos.parts import freeze, kill
+from tests.chaos.parts import kill
+from tests.freezing import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

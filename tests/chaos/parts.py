@@ -163,19 +163,6 @@ class KeptFacade:
             self._log.close()
 
 
-def freeze(pid: int) -> None:
-    """Stop a process where it is; its connections stay open."""
-    os.kill(pid, signal.SIGSTOP)
-
-
-def thaw(pid: int) -> None:
-    """Let it go on; it may be gone."""
-    try:
-        os.kill(pid, signal.SIGCONT)
-    except ProcessLookupError:
-        return
-
-
 def kill(pid: int) -> None:
     """End a process as a crash does."""
     os.kill(pid, signal.SIGKILL)

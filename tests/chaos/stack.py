@@ -23,10 +23,11 @@ from deploy.local.triton import CHECKOUT, TritonServer
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.progress import Progress
-from tests.chaos.parts import KeptFacade, KeptTriton, thaw
+from tests.chaos.parts import KeptFacade, KeptTriton
 from tests.chaos.truth import Truth, make_truth
 from tests.export.tiny_model import make_tiny_model
 from tests.facade.redis_server import RedisServer, free_port
+from tests.freezing import thaw
 from tests.network.namespaces import Namespace, why_impossible
 from tests.network.proxy import Proxy
 from tests.stack import KEY, facade_environment

@@ -13,6 +13,8 @@ from typing import Self
 
 import pytest
 
+from tests.freezing import freeze, thaw
+
 START_LIMIT_S = 10.0
 """Seconds within which a started Redis must answer PING."""
 
@@ -128,12 +130,12 @@ class RedisServer:
     def freeze(self) -> None:
         """Stop the server's execution; connections stay open and nothing is answered."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
+            freeze(self._process.pid)
 
     def thaw(self) -> None:
         """Let a frozen server go on; it then answers what it was sent meanwhile."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
+            thaw(self._process.pid)
 
     def _end(self, with_signal: signal.Signals) -> None:
         if self._process is None:

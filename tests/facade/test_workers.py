@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from facade.workers import Workers, reserve_port
+from tests.freezing import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,7 +127,7 @@ def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
     try:
         service.call(40)  # so that both have begun, and given a sign of life
         victim = service.worker_pids()[0]
-        os.kill(victim, signal.SIGSTOP)
+        freeze(victim)
         until(lambda: victim not in service.worker_pids(), "it is killed")
         until(lambda: len(service.worker_pids()) == 2, "another one runs")
         until(service.is_up, "it listens")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.freezing import freeze, thaw
 from tests.network.load import Load, until_up
 from tests.network.proxy import Proxy
 from tests.stack import start_facade
@@ -84,11 +85,11 @@ async def test_a_long_freeze_fails_nobody(
     pid = fleet.members[1].pid
     assert pid is not None
     async with Load(facade) as load:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         try:
             await load.until_answered(FAULT_CALLS)
         finally:
-            os.kill(pid, signal.SIGCONT)
+            thaw(pid)
         back_s = await until_up(facade, 3)
         await load.until_answered(30)
 

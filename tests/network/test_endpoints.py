@@ -6,12 +6,11 @@ The short form, which CI runs; `long_faults.py` has what takes minutes (``make t
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.freezing import freeze, thaw
 from tests.network.load import Load, until_up
 
 if TYPE_CHECKING:
@@ -43,12 +42,12 @@ async def test_a_frozen_server_fails_nobody(fleet: Fleet, facade: Facade) -> Non
     pid = fleet.members[1].pid
     assert pid is not None
     async with Load(facade) as load:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         try:
             await until_up(facade, 2)
             await load.until_answered(30)
         finally:
-            os.kill(pid, signal.SIGCONT)
+            thaw(pid)
         back_s = await until_up(facade, 3)
         await load.until_answered(10)
 

@@ -17,6 +17,7 @@ from deploy.local.install import Places, install_triton
 from deploy.local.triton import CHECKOUT, TritonFailed, TritonServer
 from deploy.local.watch import TritonWatch
 from tests.deploy.local.backends import graphs
+from tests.freezing import freeze, thaw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,12 +130,12 @@ def test_a_frozen_server_is_told_from_one_that_lives(triton: TritonServer) -> No
     watching = TritonWatch(triton)
     assert triton.is_live(30)
     assert triton.pid is not None
-    os.kill(triton.pid, signal.SIGSTOP)
+    freeze(triton.pid)
     try:
         assert not triton.is_live(0.3)
         assert watching.what_is_wrong() is None
     finally:
-        os.kill(triton.pid, signal.SIGCONT)
+        thaw(triton.pid)
     assert triton.is_live(30)
 
 
