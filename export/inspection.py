@@ -12,7 +12,7 @@ from export.disk import versions_on_disk
 from export.errors import FilesChanged, ModelNotFound
 from export.manifest import MANIFEST_FILE, hash_folder, read_manifest
 from export.progress import Step
-from export.release_moves import check_version, find_model, model_names
+from export.release_moves import check_version, find_model, scan_models
 from export.release_state import Release
 from export.transition import CORE_CONFIG, DOOR_CONFIG, Folders, read_kept, read_state
 
@@ -57,18 +57,23 @@ def list_models(repository: Path) -> list[dict[str, Any]]:
         repository: The model repository.
 
     Returns:
-        Name, task, release and versions of each, by name.
+        Name, task, release and versions of each, by name; with ``error`` instead of task and release where a
+        config can't be read.
 
     Raises:
         ModelNotFound: If there is no such repository.
 
-        RepositoryError: If a model's config can't be read.
+        RepositoryError: If a model's release can't be read.
     """
     if not repository.is_dir():
         raise ModelNotFound(f"There is no model repository at {repository}. Name it with --repository.")
-    rows = []
-    for name in model_names(repository):
+    rows: list[dict[str, Any]] = []
+    for name, error in scan_models(repository):
         folders = Folders(repository, name)
+        versions = versions_on_disk(folders.door)
+        if error is not None:
+            rows.append({"name": name, "error": str(error), "versions": versions})
+            continue
         card = config_pbtxt.read_card(config_pbtxt.read_config(folders.door)) or {}
         release = read_state(folders)
         rows.append(
@@ -76,7 +81,7 @@ def list_models(repository: Path) -> list[dict[str, Any]]:
                 "name": name,
                 "task": card.get("task"),
                 "release": None if release is None else release.to_json(),
-                "versions": versions_on_disk(folders.door),
+                "versions": versions,
             }
         )
     return rows

@@ -4,7 +4,7 @@ The moves of a release: canary, promote, rollback, prune. Each takes the lock, l
 Every move may be repeated, run twice at once, and killed at any point: repeated, it does what is left.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -226,16 +226,28 @@ def model_names(repository: Path) -> list[str]:
     Returns:
         Their names, in order; a core is a part of its model and not listed.
     """
-    names = []
+    return [name for name, error in scan_models(repository) if error is None]
+
+
+def scan_models(repository: Path) -> Iterator[tuple[str, RepositoryError | None]]:
+    """
+    Look through a repository for models that this CLI wrote, and for what it can't tell from one.
+
+    Args:
+        repository: The model repository.
+
+    Yields:
+        Names in order, each with why its config can't be read, or None; a core is a part of its model.
+    """
     for folder in sorted(repository.iterdir()):
         if folder.is_dir() and not folder.name.startswith("."):
             try:
                 config = config_pbtxt.read_config(folder)
-            except RepositoryError:
+            except RepositoryError as error:
+                yield folder.name, error
                 continue
             if config is not None and config_pbtxt.read_card(config) is not None:
-                names.append(folder.name)
-    return names
+                yield folder.name, None
 
 
 def check_version(folders: Folders, version: int) -> None:

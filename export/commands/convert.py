@@ -60,7 +60,8 @@ from facade.terminal.program import command
     shell_complete=offer((AUTO, *PRECISIONS, *GENERATOR_PRECISIONS)),
     default="fp32",
     show_default=True,
-    help=f"Of the weights: {', '.join(PRECISIONS)}, or auto: the fastest that passes parity.",
+    help=f"Of the weights: {', '.join(PRECISIONS)}, for generators also {', '.join(GENERATOR_PRECISIONS)}, or auto: "
+    "the fastest that passes parity.",
 )
 @click.option(
     "--engine",

@@ -41,6 +41,9 @@ def list_command(repository: Path, as_json: bool) -> None:  # noqa: FBT001 - cli
         click.echo(json.dumps(models))
         return
     for model in models:
+        if "error" in model:
+            write_warning(model["error"])
+            continue
         release = model["release"] or {}
         line = f"{model['name']}  {model['task']}  stable {release.get('stable')}"
         if "canary" in release:

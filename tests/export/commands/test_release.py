@@ -67,6 +67,23 @@ def test_the_way_of_a_version_for_programs(repository: Path) -> None:
     assert read(repository, "diff", NAME, "3", "3") == {}
 
 
+def test_a_list_tells_of_what_it_can_not_read(repository: Path) -> None:
+    """A model whose config is broken is not passed over in silence, nor does it hide the others."""
+    broken = repository / "broken"
+    broken.mkdir()
+    (broken / "config.pbtxt").write_text("garbage {")
+
+    result = run(repository, "list")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"{NAME}  embedding")
+    assert f"Warning: {broken / 'config.pbtxt'} can't be read" in result.stderr
+
+    unread, read_ = read(repository, "list")
+    assert (unread["name"], read_["name"]) == ("broken", NAME)
+    assert "can't be read" in unread["error"]
+    assert "error" not in read_
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
