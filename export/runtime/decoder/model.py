@@ -14,6 +14,8 @@ Rules for later editors:
 
 import json
 import os
+import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -35,6 +37,13 @@ from .service import DecoderService
 
 EXIT_FAILED = 70
 """Exit code of a process whose engine failed. Source: sysexits.h, EX_SOFTWARE."""
+
+QUIET_S = 0.5
+"""
+How long a process whose engine failed says nothing to Triton before it ends. Log lines and the ends of responses leave
+it later, by a thread of the backend that can't be waited for; they take some 0.1 ms. A process that ends while that
+thread holds a lock in the shared memory takes the whole server along: boost::interprocess::lock_exception, SIGABRT.
+"""
 
 
 class TritonPythonModel:
@@ -84,6 +93,9 @@ class TritonPythonModel:
         Args:
             requests: Triton's requests.
         """
+        if self._service.has_failed:
+            # Triton answers these with an error of its own as soon as this process has ended.
+            threading.Event().wait()
         for request in requests:
             sender = GuardedSender(
                 request.get_response_sender(), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
@@ -126,6 +138,7 @@ def _respond(sender: GuardedSender, message: Message) -> None:
 
 
 def _end_process() -> None:
-    """End this process at once: its engine is broken, and a new one is the only cure."""
+    """End this process: its engine is broken, and a new one is the only cure."""
     pb_utils.Logger.log_error("The decoder's process ends, since its engine failed.")
+    time.sleep(QUIET_S)
     os._exit(EXIT_FAILED)

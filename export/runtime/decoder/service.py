@@ -118,7 +118,8 @@ class DecoderService:
 
             log_error: Takes a line for the server's log.
 
-            on_fatal: Called once everybody has an error, when the engine failed for good.
+            on_fatal: Called once everybody has an error and nothing is asked or told any more, when the engine failed
+                for good.
         """
         self._engine = engine
         self._metrics = metrics
@@ -172,6 +173,11 @@ class DecoderService:
             self._pool.submit(self._admit, request_id, under_way, read)
         else:
             self._admit(request_id, under_way, read)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the engine failed for good, so that the process is about to end."""
+        return self._has_failed
 
     def stop(self, name: str) -> None:
         """
@@ -311,6 +317,8 @@ class DecoderService:
             self._has_failed = True
         self._fail_everything(reason, "INTERNAL")
         self._outbox.close()
+        self._closing.set()
+        self._watcher.join()
         self._on_fatal()
 
     def _fail_everything(self, message: str, code: ErrorCode) -> None:

@@ -45,9 +45,9 @@ PATIENCE_S = 60.0
 """How long a test waits for what must happen, before it fails."""
 
 
-BREAK_AFTER_A_WHILE = """
+BREAK_UNDER_LOAD = """
 def _decode(self, token_ids, lengths):
-    if max(lengths) > 50:
+    if len(lengths) == 6:
         raise RuntimeError("no memory left")
     return _sound_decode(self, token_ids, lengths)
 
@@ -80,7 +80,7 @@ def write_config(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def repository(tiny_decoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with the tiny decoder as `chat`, and as `fragile`, whose graph fails after a while."""
+    """A model repository with the tiny decoder as `chat`, and as `fragile`, whose graph fails with six rows."""
     repository = tmp_path_factory.mktemp("served")
     for name in ("chat", "fragile"):
         version = repository / name / "1"
@@ -90,7 +90,7 @@ def repository(tiny_decoder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         shutil.move(save_byte_level(version), version / "tokenizer.json")
         write_config(repository / name)
     with (repository / "fragile" / "1" / "graph.py").open("a") as graph:
-        graph.write(BREAK_AFTER_A_WHILE)
+        graph.write(BREAK_UNDER_LOAD)
     return repository
 
 
@@ -460,9 +460,14 @@ async def test_a_graph_that_fails_for_good_is_no_silent_hang(client: Client, tri
     ]
     for reply in await asyncio.gather(*asked):
         assert reply.error == "[INTERNAL] The model failed: no memory left"
+    in_the_end = await asyncio.gather(
+        *(client.ask("the cat", model="fragile", sampling=GREEDY) for _ in range(6))
+    )
+    assert all(reply.error for reply in in_the_end)
     deadline = time.monotonic() + PATIENCE_S
     while not triton.dead_stubs():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
     assert (await client.ask("the cat", model="fragile", sampling=GREEDY)).error
+    assert triton.is_running()
     assert (await client.ask("the cat", sampling=GREEDY)).is_complete

@@ -129,8 +129,13 @@ class Bench:
             max_under_way=max_under_way,
             respond=lambda sender, message: sender.send(message, is_final=message.is_final),
             log_error=self.log.append,
-            on_fatal=self.has_ended.set,
+            on_fatal=self._end,
         )
+        self.threads_at_end: set[str] = set()
+
+    def _end(self) -> None:
+        self.threads_at_end = {thread.name for thread in threading.enumerate()}
+        self.has_ended.set()
 
     def ask(
         self, read: Callable[[], Admission] | None = None, *, is_slow: bool = False, name: str = ""
@@ -340,6 +345,9 @@ def test_a_dead_engine_is_no_silent_hang(failure: Exception) -> None:
         assert caller.error[1] == "INTERNAL"
         assert str(failure) in caller.error[0]
     assert late.ended.is_set()
+    assert bench.service.has_failed
+    # Nobody speaks with Triton any more: its locks are held by no thread of a process that ends.
+    assert not {"decoder-watcher", "decoder-sender"} & bench.threads_at_end
     refused = bench.ask()
     assert refused.error == ("The model is going away; ask another server.", "UNAVAILABLE")
     bench.service.close()
