@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from pathlib import Path
+
+from deploy.local.linux import stat_fields
 
 # A thread stops when the kernel next runs it, so a loaded machine needs time; a process that
 # takes longer than this sits in an uninterruptible wait (state D, proc(5)).
@@ -41,19 +44,14 @@ def thaw(pid: int) -> None:
     Args:
         pid: The process; it may be gone.
     """
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
-    except ProcessLookupError:
-        return
 
 
 def _runs(pid: int) -> bool:
     """Whether any thread neither stands still nor has ended."""
-    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
-        try:
-            state = stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # this thread has ended
-        if state not in "TtZX":
-            return True
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if stat_fields(thread)[0] not in "TtZX":
+                return True
     return False

@@ -89,7 +89,7 @@ def dead_children(parent_pid: int) -> list[int]:
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError, IndexError):
-            state, parent = _stat_fields(entry)[:2]
+            state, parent = stat_fields(entry)[:2]
             if state == "Z" and int(parent) == parent_pid:
                 found.append(int(entry.name))
     return found
@@ -148,13 +148,24 @@ def _all_processes() -> Iterator[tuple[int, str, int]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, IndexError):
-                fields = _stat_fields(entry)
+                fields = stat_fields(entry)
                 yield int(entry.name), fields[0], int(fields[2])
 
 
-def _stat_fields(entry: Path) -> list[str]:
-    """Read state, parent, group and so on; the command in brackets before them may hold spaces."""
-    return (entry / "stat").read_text().rpartition(")")[2].split()
+def stat_fields(entry: Path) -> list[str]:
+    """
+    Read what the kernel says of a process or a thread.
+
+    Args:
+        entry: Its folder under /proc.
+
+    Returns:
+        State, parent, group and so on, from the third field of proc(5) on: the command before them may hold spaces.
+
+    Raises:
+        OSError: It is gone.
+    """
+    return (entry / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
 
 
 def reap(pids: list[int]) -> None:

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy.local.linux import stat_fields
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -61,7 +63,7 @@ def tree_of(root: int) -> set[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, IndexError):
-                parents[int(entry.name)] = int(_stat_fields(entry)[1])
+                parents[int(entry.name)] = int(stat_fields(entry)[1])
     found = {root}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
@@ -81,7 +83,7 @@ def cpu_s(pids: set[int]) -> float:
     ticks = 0
     for pid in pids:
         with contextlib.suppress(OSError, IndexError):
-            fields = _stat_fields(Path(f"/proc/{pid}"))
+            fields = stat_fields(Path(f"/proc/{pid}"))
             ticks += int(fields[11]) + int(fields[12])
     return ticks / TICKS_PER_S
 
@@ -202,8 +204,3 @@ def _git(*arguments: str) -> str:
     except OSError:
         return ""
     return done.stdout.strip()
-
-
-def _stat_fields(process_folder: Path) -> list[str]:
-    """Read the fields of /proc/PID/stat after the name, which may hold spaces; the first is the state."""
-    return (process_folder / "stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()

@@ -133,7 +133,8 @@ class DecoderService:
         self._inbox: list[Callable[[], None]] = []
         self._changed = threading.Condition()  # guards the inbox, the requests under way, and the next two
         self._is_closing = False
-        self._has_failed = False
+        self.has_failed = False
+        """Whether the engine failed for good, so that the process is about to end."""
         self._closing = threading.Event()
         self._outbox = Outbox(log_error)
         self._pool = ThreadPoolExecutor(ADMISSION_THREADS, thread_name_prefix="decoder-admission")
@@ -158,7 +159,7 @@ class DecoderService:
             name: The caller's id for it, good for `stop`; empty for none.
         """
         with self._changed:
-            is_open = not (self._is_closing or self._has_failed)
+            is_open = not (self._is_closing or self.has_failed)
             has_room = len(self._under_way) < self._max_under_way
             request_id = next(self._ids)
             under_way = _UnderWay(sender, name, time.monotonic())
@@ -173,11 +174,6 @@ class DecoderService:
             self._pool.submit(self._admit, request_id, under_way, read)
         else:
             self._admit(request_id, under_way, read)
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the engine failed for good, so that the process is about to end."""
-        return self._has_failed
 
     def stop(self, name: str) -> None:
         """
@@ -314,7 +310,7 @@ class DecoderService:
         reason = str(error) if isinstance(error, EngineFailed) else f"The model failed: {error!r}"
         self._log_error(reason)
         with self._changed:
-            self._has_failed = True
+            self.has_failed = True
         self._fail_everything(reason, "INTERNAL")
         self._outbox.close()
         self._closing.set()
