@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from facade.access.quotas import WINDOW_S
 from facade.workers import Workers, reserve_port
 from tests.freezing import freeze
 
@@ -144,6 +145,19 @@ def test_workers_grant_a_quota_together(tmp_path: Path) -> None:
         f"tiers: {{small: {{requests_per_minute: 10}}}}\n"
         f"keys: [{{name: one, sha256: '{digest}', tier: small}}, {{name: two, sha256: '{'0' * 64}', tier: small}}]"
     )
+    # With the minute a new window begins, in which one request more is let through: then it is done once more.
+    while True:
+        minute = time.time() // WINDOW_S
+        kept_seen, seen = _ask_around_a_kill(tmp_path, keys_file)
+        if time.time() // WINDOW_S == minute:
+            break
+
+    assert kept_seen == [404] * 8
+    assert sorted(seen) == [404] * 2 + [429] * 10
+
+
+def _ask_around_a_kill(tmp_path: Path, keys_file: Path) -> tuple[list[int], list[int]]:
+    """Ask 8 times over a connection, kill a worker, and ask 12 times over new ones; the statuses."""
     service = Service(3, tmp_path, FACADE_KEYS_FILE=str(keys_file))
     try:
         with httpx.Client() as kept:
@@ -159,9 +173,7 @@ def test_workers_grant_a_quota_together(tmp_path: Path) -> None:
     finally:
         service.process.kill()
         service.process.communicate()
-
-    assert kept_seen == [404] * 8
-    assert sorted(seen) == [404] * 2 + [429] * 10
+    return kept_seen, seen
 
 
 def test_told_to_stop_all_are_gone(service: Service) -> None:
